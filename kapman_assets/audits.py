@@ -1,0 +1,168 @@
+"""Audits: a statement that should hold, and the query that selects what violates it.
+
+One object serves twice: before publishing, an asset runs its audits on the staged rows; afterwards the
+asset check of the same name runs the same query on the published table and shows the evidence.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+import dagster as dg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from kapman_assets.resources import DatabaseResource
+from kapman_resources.database import Connection
+from kapman_resources.errors import AuditError
+
+EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A question about one asset's table, answered by SQL.
+
+    name: a statement that should hold, e.g. `ohlcv_has_no_orphans`.
+    violations: query of the rows that break it; no rows, no violation. `{relation}` stands for the
+        table or its stage; named parameters come from the caller.
+    facts: query of one row with the numbers that a person wants to see beside the verdict.
+    severity: ERROR, or WARN for what people should look at but may accept.
+    blocking: whether the next step of the same run waits for it.
+    staged: whether it also guards the stage before publishing.
+    parameters: its own query parameters, beside the caller's.
+    """
+
+    name: str
+    description: str
+    violations: LiteralString
+    facts: LiteralString
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    blocking: bool = True
+    staged: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit found: how many violations, up to ten of them, and the facts."""
+
+    audit: Audit
+    count: int
+    examples: list[dict[str, Any]]
+    facts: dict[str, Any]
+    query: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing violates the statement."""
+        return self.count == 0
+
+
+def run_audit(
+    connection: Connection, audit: Audit, relation: sql.Composable, parameters: Mapping[str, Any]
+) -> Verdict:
+    """Run one audit on a relation (the table, or a stage with the same columns)."""
+    parameters = {**parameters, **audit.parameters}
+    violations = sql.SQL(audit.violations).format(relation=relation)
+    counted = sql.SQL("SELECT count(*) OVER () AS violations, v.* FROM ({}) v LIMIT {}").format(
+        violations, sql.Literal(EXAMPLES)
+    )
+    facts = sql.SQL(audit.facts).format(relation=relation)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(counted, parameters).fetchall()
+        evidence = cursor.execute(facts, parameters).fetchone() or {}
+        count = rows[0]["violations"] if rows else 0
+        examples = [{k: v for k, v in row.items() if k != "violations"} for row in rows]
+        return Verdict(audit, count, examples, evidence, violations.as_string(connection).strip())
+
+
+def audit_stage(
+    connection: Connection, audits: Iterable[Audit], relation: sql.Composable, parameters: Mapping[str, Any]
+) -> None:
+    """Refuse to publish staged rows that an audit finds wrong.
+
+    Raises:
+        AuditError: names the audit, the count and an example; the caller's transaction rolls back.
+    """
+    for audit in audits:
+        if not (audit.staged and audit.severity is dg.AssetCheckSeverity.ERROR):
+            continue
+        verdict = run_audit(connection, audit, relation, parameters)
+        if not verdict.passed:
+            raise AuditError(
+                f"{verdict.count} staged rows break {audit.name!r}, for example {verdict.examples[0]}.",
+                fix="Nothing was published; look at the source named in the log, then materialize again.",
+            )
+
+
+def audit_checks(asset: str, audits: Sequence[Audit], relation: sql.Composable) -> dg.AssetChecksDefinition:
+    """The asset checks of an asset's audits: one step, one connection, a result for each audit."""
+    by_name = {audit.name: audit for audit in audits}
+    specs = [
+        dg.AssetCheckSpec(
+            audit.name,
+            asset=asset,
+            description=f"{audit.description}\n\nViolations:\n```sql\n{audit.violations.strip()}\n```",
+            blocking=audit.blocking,
+        )
+        for audit in audits
+    ]
+
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
+    def checks(
+        context: dg.AssetCheckExecutionContext, database: DatabaseResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        with database.connect() as connection:
+            parameters = database.audit_parameters()
+            for key in sorted(context.selected_asset_check_keys, key=lambda k: list(by_name).index(k.name)):
+                verdict = run_audit(connection, by_name[key.name], relation, parameters)
+                yield dg.AssetCheckResult(
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    passed=verdict.passed,
+                    severity=verdict.audit.severity,
+                    description=_sentence(verdict),
+                    metadata=_evidence(verdict),
+                )
+
+    return checks
+
+
+def _sentence(verdict: Verdict) -> str:
+    numbers = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in verdict.facts.items())
+    return f"{verdict.count} violations; {numbers}" if numbers else f"{verdict.count} violations"
+
+
+def _evidence(verdict: Verdict) -> dict[str, dg.MetadataValue[Any] | int | float | str]:
+    evidence: dict[str, Any] = {name: _metadata(value) for name, value in verdict.facts.items()}
+    evidence["violations"] = verdict.count
+    evidence["query"] = dg.MetadataValue.md(f"```sql\n{verdict.query}\n```")
+    if verdict.examples:
+        evidence["examples"] = dg.MetadataValue.md(_table(verdict.examples))
+    return evidence
+
+
+def _metadata(value: Any) -> int | float | str | dg.MetadataValue[Any]:
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | dict):
+        return dg.MetadataValue.json(value)
+    return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        return f"{value:%Y-%m-%d %H:%M}Z"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table; values are shown as text, pipes escaped."""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_shown(row[n]).replace("|", "\\|") for n in names) + " |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""Jobs and schedules: the repave, the day's load, the evening's option snapshot, validation, retention."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from kapman_assets.daily_snapshots import daily_snapshots
+from kapman_assets.dealer_metrics import dealer_metrics
+from kapman_assets.ohlcv import ohlcv
+from kapman_assets.options_chains import options_chains
+from kapman_assets.partitions import SESSIONS
+from kapman_assets.resources import DatabaseResource
+from kapman_assets.schema import REPAVE_JOB
+from kapman_assets.tickers import tickers
+from kapman_assets.watchlists import watchlists
+from kapman_resources import structure
+from kapman_resources.clock import as_of
+from kapman_resources.sessions import is_session
+from kapman_resources.settings import settings
+
+NEW_YORK = "America/New_York"
+
+_span = SESSIONS.get_partition_keys()
+
+repave = dg.define_asset_job(
+    REPAVE_JOB,
+    selection=dg.AssetSelection.all(),
+    description=(
+        "**Destroys and rebuilds the database**: drops and recreates it, then loads and computes the whole chain"
+        " over the retained window, in order, in one run. From the command line:"
+        " `dagster job execute -m kapman_assets -j repave`."
+    ),
+    # The command line applies a job's tags, but not its config. The span is that of the process that
+    # loads this code: the command line loads it afresh, and the UI asks for a range.
+    run_tags={
+        "dagster/asset_partition_range_start": _span[0],
+        "dagster/asset_partition_range_end": _span[-1],
+    },
+    tags={"kapman/operation": "destructive"},
+)
+
+daily = dg.define_asset_job(
+    "daily",
+    selection=dg.AssetSelection.assets(tickers, watchlists, ohlcv, daily_snapshots, dealer_metrics),
+    description="One session: reference, watchlists, its bars, snapshots and dealer metrics. Safe to repeat.",
+    tags={"kapman/operation": "safe"},
+)
+
+daily_options = dg.define_asset_job(
+    "daily_options",
+    selection=dg.AssetSelection.assets(options_chains),
+    description="Archives and loads the option chains at the close of the session: now or never. Safe to repeat.",
+    tags={"kapman/operation": "safe"},
+)
+
+validate = dg.define_asset_job(
+    "validate",
+    selection=dg.AssetSelection.all_asset_checks(),
+    description="Runs every asset check and changes nothing.",
+    tags={"kapman/operation": "safe"},
+)
+
+
+@dg.op
+def drop_expired_chunks(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+    """Drop whole chunks older than 730 days where the edition has no retention policy of its own."""
+    database.hold()
+    dropped = structure.drop_expired_chunks(database.database, as_of())
+    context.log.info(f"{len(dropped)} chunks dropped: {', '.join(dropped) or 'none had expired'}.")
+
+
+@dg.job(
+    description=(
+        "Retention of 730 days on TimescaleDB's Apache edition: drops whole expired chunks, as the Community"
+        " edition's policy does by itself (there this job does nothing)."
+    ),
+    tags={"kapman/operation": "destructive"},
+)
+def enforce_retention() -> None:
+    """See the description."""
+    drop_expired_chunks()
+
+
+# A real vendor's snapshot is lost if nobody takes it, so its schedules run from the start; the demo's
+# wait to be switched on.
+_STATUS = (
+    dg.DefaultScheduleStatus.RUNNING
+    if settings().has_vendor and settings().as_of is None
+    else dg.DefaultScheduleStatus.STOPPED
+)
+
+
+def session_request(session: dt.date, what: str) -> dg.RunRequest | dg.SkipReason:
+    """A run of the session's partition, or why there is none."""
+    if not is_session(session):
+        return dg.SkipReason(f"{session} is no trading session: no {what}.")
+    if not SESSIONS.has_partition_key(session.isoformat()):
+        return dg.SkipReason(
+            f"{session} is outside of the partitions ({_span[0]} to {_span[-1]} when loaded)."
+        )
+    return dg.RunRequest(run_key=f"{what} {session}", partition_key=session.isoformat())
+
+
+@dg.schedule(
+    job=daily,
+    cron_schedule="30 11 * * *",
+    execution_timezone=NEW_YORK,
+    default_status=_STATUS,
+    description="11:30 New York on the day after a session, when its flat file is there.",
+)
+def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Yesterday's session."""
+    today = context.scheduled_execution_time.astimezone(ZoneInfo(NEW_YORK)).date()
+    return session_request(today - dt.timedelta(days=1), "flat file")
+
+
+@dg.schedule(
+    job=daily_options,
+    cron_schedule="15 17 * * *",
+    execution_timezone=NEW_YORK,
+    default_status=_STATUS,
+    description="17:15 New York on the session itself, after the close and after delayed quotes have settled.",
+)
+def daily_options_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Today's session."""
+    today = context.scheduled_execution_time.astimezone(ZoneInfo(NEW_YORK)).date()
+    return session_request(today, "option snapshot")
+
+
+@dg.schedule(
+    job=enforce_retention,
+    cron_schedule="0 3 * * *",
+    execution_timezone=NEW_YORK,
+    default_status=_STATUS,
+    description="Every night at 03:00 New York.",
+)
+def retention_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run a night."""
+    return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}")
+
+
+JOBS = [repave, daily, daily_options, validate, enforce_retention]
+SCHEDULES = [daily_schedule, daily_options_schedule, retention_schedule]

@@ -1,0 +1,369 @@
+"""`options_chains`: option-chain snapshots of the active symbols at the close of a session.
+
+A snapshot is now or never: the vendor has no history of it. So raw pages are archived before anything
+reads them, and a past session is rebuilt from the vault alone.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from kapman_assets.audits import Audit, audit_checks, audit_stage
+from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
+from kapman_assets.ohlcv import AUDITS as OHLCV_AUDITS
+from kapman_assets.ohlcv import RELATION as OHLCV_RELATION
+from kapman_assets.ohlcv import ohlcv
+from kapman_assets.order import require_passed
+from kapman_assets.partitions import ONE_RUN, SESSIONS, selected_sessions
+from kapman_assets.progress import ProgressLog
+from kapman_assets.resources import DatabaseResource, VendorResource
+from kapman_assets.scope import active_symbols
+from kapman_assets.watchlists import AUDITS as WATCHLISTS_AUDITS
+from kapman_assets.watchlists import RELATION as WATCHLISTS_RELATION
+from kapman_assets.watchlists import watchlists
+from kapman_resources import manifest
+from kapman_resources.clock import live_session
+from kapman_resources.content_hash import content_hash
+from kapman_resources.errors import SourceError
+from kapman_resources.publish import insert_staged, relation, stage
+from kapman_resources.sessions import session_close
+from kapman_resources.tables import OPTIONS_CHAINS
+from kapman_resources.vault import Vault
+from kapman_resources.vendor_api import RawPage
+from kapman_resources.vendor_pages import DecodedChain, decode_chain
+
+RELATION = relation(OPTIONS_CHAINS)
+CODE_VERSION = "1"
+
+AUDITS = (
+    Audit(
+        "options_chains_are_loaded",
+        "There are contracts, unless no session of the window has an archive.",
+        violations="""
+            SELECT m.partition_key AS session FROM kapman_meta.load_manifest m
+            WHERE m.asset = 'options_chains' AND m.partition_key <> '' AND m.rows_written > 0
+              AND NOT EXISTS (SELECT 1 FROM {relation} o
+                              WHERE o.time >= m.partition_key::date AND o.time < m.partition_key::date + 1)
+        """,
+        facts="""
+            SELECT count(*) AS contracts, count(DISTINCT time) AS sessions, count(DISTINCT ticker_id) AS symbols,
+                   min(time) AS first_snapshot, max(time) AS last_snapshot
+            FROM {relation}
+        """,
+    ),
+    Audit(
+        "option_keys_are_unique",
+        "A contract occurs once in a snapshot: (time, ticker, expiration, strike, type).",
+        violations="""
+            SELECT time, ticker_id, expiration_date, strike_price, option_type, count(*) AS occurrences
+            FROM {relation} GROUP BY 1, 2, 3, 4, 5 HAVING count(*) > 1
+        """,
+        facts="""
+            SELECT (SELECT string_agg(a.attname, ', ' ORDER BY k.position)
+                    FROM pg_constraint c
+                    CROSS JOIN unnest(c.conkey) WITH ORDINALITY k (attnum, position)
+                    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
+                    WHERE c.conrelid = 'public.options_chains'::regclass AND c.contype IN ('u', 'p')) AS key_columns
+        """,
+        staged=True,
+    ),
+    Audit(
+        "option_contracts_are_sane",
+        "Strikes are positive, expirations are not before the session, quantities and volatilities are not negative.",
+        violations="""
+            SELECT time, ticker_id, expiration_date, strike_price, option_type, volume, open_interest, implied_volatility
+            FROM {relation}
+            WHERE strike_price <= 0 OR expiration_date < (time AT TIME ZONE 'America/New_York')::date
+               OR volume < 0 OR open_interest < 0 OR implied_volatility < 0 OR gamma = 'NaN' OR delta NOT BETWEEN -1.0001 AND 1.0001
+        """,
+        facts="""
+            SELECT count(*) AS contracts, count(*) FILTER (WHERE option_type = 'C') AS calls,
+                   count(*) FILTER (WHERE option_type = 'P') AS puts,
+                   min(strike_price)::float8 AS lowest_strike, max(strike_price)::float8 AS highest_strike,
+                   max(expiration_date) AS last_expiration
+            FROM {relation}
+        """,
+        staged=True,
+    ),
+    Audit(
+        "option_snapshots_are_at_the_close",
+        "Every snapshot's time is the close of a session.",
+        violations="SELECT time, count(*) AS contracts FROM {relation} WHERE NOT time = ANY (%(closes)s) GROUP BY time",
+        facts="SELECT array_agg(DISTINCT time::text) AS times FROM {relation}",
+        staged=True,
+    ),
+    Audit(
+        "option_chains_cover_active_symbols",
+        "In the newest snapshot every active symbol has contracts.",
+        violations="""
+            SELECT DISTINCT w.symbol FROM public.watchlists w JOIN public.tickers t USING (symbol)
+            WHERE w.active AND NOT EXISTS (
+                SELECT 1 FROM {relation} o
+                WHERE o.ticker_id = t.id AND o.time = (SELECT max(time) FROM {relation}))
+            ORDER BY 1
+        """,
+        facts="""
+            SELECT max(time) AS snapshot, count(DISTINCT ticker_id) AS symbols, count(*) AS contracts,
+                   count(DISTINCT (ticker_id, expiration_date)) AS expirations,
+                   round(count(*)::numeric / nullif(count(DISTINCT (ticker_id, expiration_date)), 0), 1)::float8
+                       AS contracts_per_expiration
+            FROM {relation} WHERE time = (SELECT max(time) FROM {relation})
+        """,
+        severity=dg.AssetCheckSeverity.WARN,
+        blocking=False,
+    ),
+    Audit(
+        "every_expiration_has_calls_and_puts",
+        "In the newest snapshot each symbol's expirations have both calls and puts.",
+        violations="""
+            SELECT t.symbol, o.expiration_date, count(*) FILTER (WHERE option_type = 'C') AS calls,
+                   count(*) FILTER (WHERE option_type = 'P') AS puts
+            FROM {relation} o JOIN public.tickers t ON t.id = o.ticker_id
+            WHERE o.time = (SELECT max(time) FROM {relation})
+            GROUP BY 1, 2
+            HAVING count(*) FILTER (WHERE option_type = 'C') = 0 OR count(*) FILTER (WHERE option_type = 'P') = 0
+            ORDER BY 1, 2
+        """,
+        facts="""
+            SELECT count(DISTINCT expiration_date) AS expirations, min(expiration_date) AS first_expiration,
+                   max(expiration_date) AS last_expiration
+            FROM {relation} WHERE time = (SELECT max(time) FROM {relation})
+        """,
+        severity=dg.AssetCheckSeverity.WARN,
+        blocking=False,
+    ),
+    Audit(
+        "most_contracts_have_greeks",
+        "In the newest snapshot each symbol has gamma and implied volatility for at least half of its contracts.",
+        violations="""
+            SELECT t.symbol, count(*) AS contracts, count(o.gamma) AS with_gamma, count(o.implied_volatility) AS with_iv
+            FROM {relation} o JOIN public.tickers t ON t.id = o.ticker_id
+            WHERE o.time = (SELECT max(time) FROM {relation})
+            GROUP BY 1 HAVING least(count(o.gamma), count(o.implied_volatility)) * 2 < count(*) ORDER BY 1
+        """,
+        facts="""
+            SELECT count(*) AS contracts, count(gamma) AS with_gamma, count(implied_volatility) AS with_iv,
+                   count(*) FILTER (WHERE open_interest > 0) AS with_open_interest,
+                   count(*) FILTER (WHERE volume > 0) AS with_volume, count(bid) AS with_bid
+            FROM {relation} WHERE time = (SELECT max(time) FROM {relation})
+        """,
+        severity=dg.AssetCheckSeverity.WARN,
+        blocking=False,
+    ),
+    Audit(
+        "option_rows_are_accounted_for",
+        "Contracts read = written + ignored (by reason) + quarantined, for every session.",
+        violations="""
+            SELECT partition_key AS session, rows_read, rows_written, rows_ignored, rows_quarantined
+            FROM kapman_meta.load_manifest
+            WHERE asset = 'options_chains'
+              AND rows_read <> rows_written + rows_quarantined
+                    + (SELECT coalesce(sum(value::bigint), 0) FROM jsonb_each_text(rows_ignored))
+        """,
+        facts="""
+            SELECT coalesce(sum(rows_read), 0)::bigint AS contracts_read, coalesce(sum(rows_written), 0)::bigint AS contracts_written,
+                   coalesce(sum(rows_quarantined), 0)::bigint AS contracts_quarantined,
+                   count(*) FILTER (WHERE partition_key <> '') AS sessions
+            FROM kapman_meta.load_manifest WHERE asset = 'options_chains'
+        """,
+    ),
+)
+
+
+class OptionsChainsConfig(dg.Config):
+    """Scope and pace of a snapshot."""
+
+    symbols: list[str] = Field([], description="Only these active symbols (smoke tests); empty: all of them.")
+    concurrency: int = Field(8, ge=1, le=64, description="Chains fetched at once.")
+    refetch: bool = Field(False, description="Fetch the live session again although it is archived.")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The chains of one session by symbol, read back from the vault, and which symbols have none."""
+
+    chains: dict[str, DecodedChain]
+    sources: list[dict[str, object]]
+    absent: list[str]
+
+
+@dg.asset(
+    deps=[ohlcv, watchlists],
+    partitions_def=SESSIONS,
+    backfill_policy=ONE_RUN,
+    group_name="market",
+    kinds={"timescaledb", "rest"},
+    owners=["team:a0-hydration"],
+    tags={"contract": "A0"},
+    metadata=table_metadata(OPTIONS_CHAINS),
+    code_version=CODE_VERSION,
+    description=(
+        "Option chains of every active watchlist symbol at the session's close. The newest session is fetched"
+        " while the market is closed; **past sessions come from the vault alone**. In a range, sessions that"
+        " nobody archived are skipped and stay unmaterialized."
+    ),
+)
+def options_chains(
+    context: dg.AssetExecutionContext,
+    config: OptionsChainsConfig,
+    database: DatabaseResource,
+    vendor: VendorResource,
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Archive the live chains, then publish every wanted session that the vault holds."""
+    database.hold()
+    with database.connect() as connection:
+        before = {
+            "ohlcv": (OHLCV_AUDITS, OHLCV_RELATION),
+            "watchlists": (WATCHLISTS_AUDITS, WATCHLISTS_RELATION),
+        }
+        require_passed(connection, "options_chains", before, database.audit_parameters())
+        symbols = active_symbols(connection, config.symbols)
+
+    wanted, vault = selected_sessions(context), vendor.vault()
+    live = live_session()
+    if live in wanted:
+        archive_live(context, config, vendor, vault, live, list(symbols))
+    archived = set(vault.sessions("options"))
+    covered = [session for session in wanted if session in archived]
+    _require_archive(context, wanted, covered)
+
+    loads, progress, rows = [], ProgressLog(context.log, "options_chains", len(covered)), 0
+    for session in covered:
+        snapshot = read_snapshot(vault, session, list(symbols))
+        load = publish_snapshot(context, database, session, snapshot, symbols, partial=bool(config.symbols))
+        loads.append(load)
+        rows += load.rows_written
+        progress(len(loads), rows)
+    with database.connect() as connection:
+        # The step has passed also where no session of a range is archived: the coverage says so.
+        manifest.record(
+            connection,
+            manifest.Load("options_chains", manifest.WHOLE, [], 0, 0, run_id=context.run.run_id,
+                          details={"sessions_asked": len(wanted), "sessions_archived": len(covered)}),
+        )  # fmt: skip
+    return materialized_sessions(context, loads)
+
+
+def archive_live(
+    context: dg.AssetExecutionContext,
+    config: OptionsChainsConfig,
+    vendor: VendorResource,
+    vault: Vault,
+    session: dt.date,
+    symbols: Sequence[str],
+) -> None:
+    """Fetch the chains that the vault doesn't hold yet for the live session, archiving each raw.
+
+    Raises:
+        EntitlementError: the key's plan doesn't include option snapshots; nothing more is fetched.
+        VendorError: no chain at all could be fetched.
+    """
+    held = set() if config.refetch else set(vault.subjects("options", session))
+    missing = [symbol for symbol in symbols if symbol not in held]
+    if not missing:
+        context.log.info(f"All {len(symbols)} chains of {session} are in the vault; nothing to fetch.")
+        return
+
+    def archive(symbol: str, pages: list[RawPage]) -> None:
+        vault.archive(kind="options", session=session, subject=symbol, pages=pages, overwrite=config.refetch)
+
+    fetched = vendor.api(config.concurrency).chains(missing, on_chain=archive)
+    for symbol, error in sorted(fetched.failed.items()):
+        context.log.error(f"No chain of {symbol} for {session}: {error}")
+    if fetched.failed and len(fetched.failed) == len(missing):
+        raise next(iter(fetched.failed.values()))
+    context.log.info(f"{len(missing) - len(fetched.failed)} chains of {session} fetched and archived.")
+
+
+def read_snapshot(vault: Vault, session: dt.date, symbols: Sequence[str]) -> Snapshot:
+    """Decode the archived chains of a session; a symbol without an archive is absent."""
+    held = set(vault.subjects("options", session))
+    chains: dict[str, DecodedChain] = {}
+    sources: list[dict[str, object]] = []
+    for symbol in symbols:
+        if symbol in held:
+            pages = (page.body for page in vault.read("options", session, symbol))
+            chains[symbol] = decode_chain(pages, underlying=symbol, session=session)
+            version = vault.manifest("options", session, symbol).current
+            sources.append({"symbol": symbol, "sha256": version.sha256})
+    return Snapshot(chains, sources, [s for s in symbols if s not in chains or chains[s].frame.is_empty()])
+
+
+def publish_snapshot(
+    context: dg.AssetExecutionContext,
+    database: DatabaseResource,
+    session: dt.date,
+    snapshot: Snapshot,
+    symbols: Mapping[str, str],
+    *,
+    partial: bool,
+) -> manifest.Load:
+    """Replace the session's contracts by the snapshot's, all at once; `partial` touches its symbols only."""
+    close = session_close(session)
+    frames = [
+        chain.frame.drop("contract").with_columns(ticker_id=pl.lit(symbols[symbol]))
+        for symbol, chain in snapshot.chains.items()
+    ]
+    frame = pl.concat(frames).with_columns(time=pl.lit(close)) if frames else None
+    rejected = [
+        manifest.Quarantined(f"options/{session}/{symbol}", None, raw, why)
+        for symbol, chain in snapshot.chains.items()
+        for raw, why in chain.rejected
+    ]
+    ignored: dict[str, int] = {}
+    for chain in snapshot.chains.values():
+        for reason, count in chain.ignored.items():
+            ignored[reason] = ignored.get(reason, 0) + count
+    with database.connect() as connection:
+        if partial:
+            connection.execute(
+                "DELETE FROM public.options_chains WHERE time = %s AND ticker_id = ANY (%s::uuid[])",
+                (close, list(symbols.values())),
+            )
+        else:
+            connection.execute("DELETE FROM public.options_chains WHERE time = %s", (close,))
+        if frame is not None:
+            staged = stage(connection, OPTIONS_CHAINS, frame)
+            audit_stage(connection, AUDITS, staged, database.audit_parameters())
+            insert_staged(connection, OPTIONS_CHAINS, staged)
+        content = content_hash(connection, OPTIONS_CHAINS, close, close)
+        prices = {s: c.underlying_price for s, c in snapshot.chains.items() if c.underlying_price is not None}
+        load = manifest.Load(
+            "options_chains", session.isoformat(), snapshot.sources,
+            rows_read=sum(chain.contracts_read for chain in snapshot.chains.values()),
+            rows_written=0 if frame is None else len(frame), rows_quarantined=len(rejected), ignored=ignored,
+            details={"symbols": len(snapshot.chains), "symbols_without_contracts": snapshot.absent,
+                     "underlying_prices": prices, **({"only": sorted(symbols)} if partial else {})},
+            content_hash=content.hash, code_version=CODE_VERSION, run_id=context.run.run_id,
+        )  # fmt: skip
+        manifest.record(connection, load, rejected)
+    if snapshot.absent:
+        context.log.warning(f"No contracts of {session} for {', '.join(snapshot.absent)}.")
+    return load
+
+
+def _require_archive(
+    context: dg.AssetExecutionContext, wanted: list[dt.date], covered: list[dt.date]
+) -> None:
+    """One session alone must be archived; a range skips the sessions that are not and says how many.
+
+    Raises:
+        SourceError: the single wanted session is not in the vault.
+    """
+    missing = [session for session in wanted if session not in covered]
+    if len(wanted) == 1 and missing:
+        raise SourceError(
+            f"The option chains of {wanted[0]} are not in the vault, and a snapshot can't be fetched afterwards.",
+            fix="Only sessions whose snapshot was archived at their close can be loaded; `daily_options` archives them.",
+        )
+    if missing:
+        context.log.warning(
+            f"Option chains cover {len(covered)} of {len(wanted)} sessions; no archive has {named_sessions(missing)}."
+        )
+
+
+CHECKS = audit_checks("options_chains", AUDITS, RELATION)

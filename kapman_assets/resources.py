@@ -1,0 +1,110 @@
+"""What assets are given: the database, the vendor, the vault, each built from the public settings.
+
+Dagster sets resources up more than once in a run, so setting one up costs nothing: servers are reached
+(and the embedded one started) on first use.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from kapman_resources.clock import as_of
+from kapman_resources.database import Connection, Database
+from kapman_resources.demo import demo_environment
+from kapman_resources.embedded import database_url
+from kapman_resources.flat_files import FlatFiles
+from kapman_resources.sessions import RETENTION_DAYS, retained_sessions, session_close
+from kapman_resources.settings import Settings, settings
+from kapman_resources.vault import Vault
+from kapman_resources.vendor_api import VendorApi
+
+
+class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The one TimescaleDB database: `DATABASE_URL`, else the embedded server, started on first use."""
+
+    _held: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _exclusive: bool | None = PrivateAttr(default=None)
+    _holder: str = PrivateAttr(default="kapman")
+    _database: Database | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Remember on whose behalf this process works, for the lock's sentence."""
+        run = context.run
+        self._holder = f"{run.job_name} run {run.run_id[:8]}" if run else "kapman"
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Give the lock back: at the end of the run in-process, of the step elsewhere."""
+        self._held.close()
+        self._exclusive = None
+
+    @property
+    def database(self) -> Database:
+        """Where the database is."""
+        if self._database is None:
+            self._database = Database(database_url(settings()), self._holder)
+        return self._database
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> Iterator[Connection]:
+        """A connection; one transaction unless `autocommit`."""
+        with self.database.connect(autocommit=autocommit) as connection:
+            yield connection
+
+    def hold(self, *, exclusive: bool = False) -> None:
+        """Hold the platform's lock until the run ends: exclusive for a repave, shared for a load."""
+        if self._exclusive is None or (exclusive and not self._exclusive):
+            self._held.close()
+            self._held.enter_context(self.database.lock(exclusive=exclusive))
+            self._exclusive = exclusive
+
+    def audit_parameters(self) -> dict[str, Any]:
+        """The parameters that audits may name: the as-of session and the retained window."""
+        today = as_of()
+        retained = retained_sessions(today)
+        return {
+            "as_of": today,
+            "sessions": retained,
+            "closes": [session_close(session) for session in retained],
+            "retention_days": RETENTION_DAYS,
+        }
+
+
+class VendorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The vendor's flat files and REST API; without credentials the demo's simulator stands in."""
+
+    @cached_property
+    def _settings(self) -> Settings:
+        configured = settings()
+        if configured.has_vendor:
+            return configured
+        environment = demo_environment(configured.home, as_of())
+        return Settings.model_validate({**configured.model_dump(by_alias=False), **environment})
+
+    @property
+    def name(self) -> str:
+        """The vendor's name, the namespace of its pages in the vault."""
+        return self._settings.vendor
+
+    def flat_files(self) -> FlatFiles:
+        """The bucket of daily aggregates."""
+        return FlatFiles.from_settings(self._settings)
+
+    def api(self, concurrency: int = 16) -> VendorApi:
+        """The REST API, with at most `concurrency` requests in flight."""
+        s = self._settings
+        return VendorApi(s.api_url, s.api_key, rate_limit=s.rate_limit, concurrency=concurrency)
+
+    def vault(self) -> Vault:
+        """The archive of this vendor's raw pages."""
+        s = self._settings
+        return Vault(
+            s.vault,
+            s.vendor,
+            s3_endpoint=s.vault_s3_endpoint,
+            s3_access_key_id=s.vault_s3_access_key_id,
+            s3_secret_access_key=s.vault_s3_secret_access_key,
+        )

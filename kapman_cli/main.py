@@ -1,0 +1,51 @@
+"""The `kapman` command. Subcommands are imported when they are called, so that `kapman --help` stays instant."""
+
+import importlib
+import sys
+
+import click
+
+COMMANDS = {
+    "db": "kapman_cli.db:db",
+    "simulator": "kapman_cli.simulator:simulator",
+    "ready": "kapman_cli.demo:ready",
+    "ui": "kapman_cli.ui:ui",
+    "stop": "kapman_cli.demo:stop",
+    "summary": "kapman_cli.summary:summary",
+    "hash": "kapman_cli.hash:content_hashes",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its subcommands by name and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, attribute = target.split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def kapman() -> None:
+    """KapMan: one market database that can be destroyed and rebuilt to the same content."""
+
+
+def main() -> None:
+    """Run the command; an error made for people is printed as its sentence, without a traceback."""
+    from kapman_resources.errors import KapmanError  # noqa: PLC0415  (imported late: start-up time)
+
+    try:
+        kapman()
+    except KapmanError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Volume indicators and returns over one window of bars.
+
+Each function takes 1-D contiguous float64 arrays, oldest bar first, and returns the value(s) at the last
+bar; NaN where the window is too short or a denominator is zero. Cumulative ones start at the window's
+first bar. TA-Lib 0.8 is the oracle unless a docstring names `ta` 0.11.
+"""
+
+import numpy as np
+
+from kapman_metrics.technical.averages import ema, kernel
+
+
+@kernel
+def money_flow_volume(high, low, close, volume, i):
+    """Volume signed by where the close lies in the bar, −V at the low to +V at the high; 0 if H = L."""
+    width = high[i] - low[i]
+    if width <= 0.0:
+        return 0.0
+    return ((close[i] - low[i]) - (high[i] - close[i])) / width * volume[i]
+
+
+@kernel
+def adi(high, low, close, volume):
+    """Accumulation/distribution line, shares: cumulated money flow volume (TA-Lib AD)."""
+    total = 0.0
+    for i in range(len(close)):
+        total += money_flow_volume(high, low, close, volume, i)
+    return total
+
+
+@kernel
+def cmf(high, low, close, volume):
+    """Chaikin money flow (20), −1 to 1: Σ money flow volume / ΣV, 0 without volume (TA-Lib CMF)."""
+    size = len(close)
+    if size < 20:
+        return np.nan
+    flow = 0.0
+    total = 0.0
+    for i in range(size - 20, size):
+        flow += money_flow_volume(high, low, close, volume, i)
+        total += volume[i]
+    return flow / total if total > 0.0 else 0.0
+
+
+@kernel
+def ease_at(high, low, volume, i):
+    """10⁸·((H − H[−1]) + (L − L[−1]))·(H − L)/(2V) at bar i; NaN without volume."""
+    if volume[i] <= 0.0:
+        return np.nan
+    move = (high[i] - high[i - 1]) + (low[i] - low[i - 1])
+    return 1e8 * (move * (high[i] - low[i]) / (2.0 * volume[i]))
+
+
+@kernel
+def eom(high, low, volume):
+    """Ease of movement (14): today's and the mean of 14 (`ta`); null where a bar has no volume.
+
+    `ta` lets a bar without volume be infinite and its mean undefined; both are null here.
+    """
+    size = len(high)
+    if size < 2:
+        return np.nan, np.nan
+    today = ease_at(high, low, volume, size - 1)
+    if size < 15:
+        return today, np.nan
+    total = 0.0
+    for i in range(size - 14, size):
+        total += ease_at(high, low, volume, i)
+    return today, total / 14.0
+
+
+@kernel
+def fi(close, volume):
+    """Elder's force index (13), price × shares: EMA13 of (C − C[−1])·V (TA-Lib EFI)."""
+    if len(close) < 14:
+        return np.nan
+    return ema((close[1:] - close[:-1]) * volume[1:], 13, 0)[-1]
+
+
+@kernel
+def mfi(high, low, close, volume):
+    """Money flow index (14), 0 to 100 (TA-Lib MFI): share of TP·V on rising TP; 0 under one dollar of flow."""
+    n = 14
+    size = len(close)
+    if size < n + 1:
+        return np.nan
+    typical = (high[size - n - 1 :] + low[size - n - 1 :] + close[size - n - 1 :]) / 3.0
+    up = 0.0
+    down = 0.0
+    for i in range(1, n + 1):
+        flow = typical[i] * volume[size - n - 1 + i]
+        if typical[i] > typical[i - 1]:
+            up += flow
+        elif typical[i] < typical[i - 1]:
+            down += flow
+    return 100.0 * (up / (up + down)) if up + down >= 1.0 else 0.0
+
+
+@kernel
+def nvi(close, volume):
+    """Negative volume index: 1000 at the window's start, moved by C/C[−1] when volume falls (TA-Lib NVI)."""
+    index = 1000.0
+    for i in range(1, len(close)):
+        if volume[i] < volume[i - 1] and close[i - 1] != 0.0:
+            index += index * ((close[i] - close[i - 1]) / close[i - 1])
+    return index
+
+
+@kernel
+def obv(close, volume):
+    """On-balance volume, shares: starts with the first volume, ± V as the close moves (TA-Lib OBV)."""
+    total = volume[0]
+    for i in range(1, len(close)):
+        if close[i] > close[i - 1]:
+            total += volume[i]
+        elif close[i] < close[i - 1]:
+            total -= volume[i]
+    return total
+
+
+@kernel
+def vpt(close, volume):
+    """Volume price trend, shares: cumulated V·(C/C[−1] − 1) from 0 (TA-Lib PVT)."""
+    total = 0.0
+    for i in range(1, len(close)):
+        if close[i - 1] != 0.0:
+            total += volume[i] * ((close[i] - close[i - 1]) / close[i - 1])
+    return total
+
+
+@kernel
+def vwap(high, low, close, volume):
+    """Rolling volume-weighted average price (14), price units: Σ TP·V / ΣV (`ta`); null without volume."""
+    size = len(close)
+    if size < 14:
+        return np.nan
+    dollars = 0.0
+    shares = 0.0
+    for i in range(size - 14, size):
+        dollars += (high[i] + low[i] + close[i]) / 3.0 * volume[i]
+        shares += volume[i]
+    return dollars / shares if shares > 0.0 else np.nan
+
+
+@kernel
+def flows(high, low, close, volume, out):
+    """Write the volume outputs at the last bar, in the catalogue's order."""
+    out[0] = adi(high, low, close, volume)
+    out[1] = cmf(high, low, close, volume)
+    out[2], out[3] = eom(high, low, volume)
+    out[4] = fi(close, volume)
+    out[5] = mfi(high, low, close, volume)
+    out[6] = nvi(close, volume)
+    out[7] = obv(close, volume)
+    out[8] = vpt(close, volume)
+    out[9] = vwap(high, low, close, volume)
+
+
+@kernel
+def returns(close, out):
+    """Write cr, dlr, dr at the last bar, all in percent (`ta`).
+
+    cr = 100·(C/first C of the window − 1); dlr = 100·ln(C/C[−1]); dr = 100·(C/C[−1] − 1). `ta` 0.11 itself
+    leaves dr undefined on the first bar, and so do we.
+    """
+    last = close[-1]
+    out[0] = 100.0 * (last / close[0] - 1.0)
+    if len(close) > 1:
+        out[1] = 100.0 * np.log(last / close[-2])
+        out[2] = 100.0 * (last / close[-2] - 1.0)

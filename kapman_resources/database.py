@@ -1,0 +1,90 @@
+"""Connections to the one database, and the lock that keeps a repave and the loads apart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import conninfo, sql
+
+from kapman_resources.connection_errors import explain
+from kapman_resources.errors import Refused
+
+Connection = psycopg.Connection[tuple]  # type: ignore[type-arg]
+
+# Advisory locks are per database, and the pave drops ours: the lock lives in the maintenance database
+# of the same server, under a number made from our database's name.
+MAINTENANCE_DATABASE = "postgres"
+_LOCK_SPACE = 0x4B41504D  # "KAPM"
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the database is and on whose behalf we connect.
+
+    url: a libpq URL; never printed (repr leaves it out).
+    holder: shown as `application_name`, so that a lock's holder can be named, e.g. `repave run 1a2b3c4d`.
+    """
+
+    url: str = field(repr=False)
+    holder: str = "kapman"
+
+    @property
+    def name(self) -> str:
+        """Name of the database."""
+        return str(conninfo.conninfo_to_dict(self.url).get("dbname") or urlsplit(self.url).username or "kapman")
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False, database: str | None = None) -> Iterator[Connection]:
+        """A connection in UTC, closed at the end; without `autocommit` one transaction, committed at the end.
+
+        Raises:
+            DatabaseError: the server can't be reached or refuses us; one sentence, with the fix.
+        """
+        try:
+            connection = psycopg.connect(
+                self.url,
+                dbname=database or self.name,
+                autocommit=autocommit,
+                application_name=f"kapman: {self.holder}"[:63],
+                options="-c timezone=UTC -c datestyle=ISO -c extra_float_digits=1",
+                connect_timeout=10,
+            )
+        except psycopg.OperationalError as error:
+            raise explain(error, self.url) from None
+        with connection:
+            yield connection
+
+    @contextmanager
+    def lock(self, *, exclusive: bool) -> Iterator[None]:
+        """Hold the platform's lock: `exclusive` for a repave, shared for a load.
+
+        A load and a repave, or two repaves, never run at once; two loads may.
+
+        Raises:
+            Refused: somebody else holds it; the sentence names the holder.
+        """
+        function = sql.SQL("pg_try_advisory_lock" if exclusive else "pg_try_advisory_lock_shared")
+        with self.connect(autocommit=True, database=MAINTENANCE_DATABASE) as connection:
+            statement = sql.SQL("SELECT {}(%s, hashtext(%s))").format(function)
+            taken = connection.execute(statement, (_LOCK_SPACE, self.name)).fetchone()
+            if taken is None or not taken[0]:
+                raise Refused(
+                    f"Database {self.name!r} is in use by {self._holders(connection)}.",
+                    fix="Wait until that run has ended (the Runs page shows it), then start this one again.",
+                )
+            yield  # the lock goes with the connection, also when this process dies
+
+    def _holders(self, connection: Connection) -> str:
+        rows = connection.execute(
+            """
+            SELECT DISTINCT coalesce(nullif(a.application_name, ''), 'process ' || l.pid::text)
+            FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+            WHERE l.locktype = 'advisory' AND l.granted
+              AND l.classid = %s::bigint::oid AND l.objid = (hashtext(%s)::bigint & 4294967295)::oid
+            ORDER BY 1
+            """,
+            (_LOCK_SPACE, self.name),
+        ).fetchall()
+        return ", ".join(str(row[0]).removeprefix("kapman: ") for row in rows) or "another session"

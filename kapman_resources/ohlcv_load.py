@@ -1,0 +1,425 @@
+"""Publishing bars into `public.ohlcv`: all of a load's sessions, or one, become visible at once or not at all.
+
+Two ways, chosen by the table. The empty table (the repave) is filled in one transaction with its keys
+taken off and put on again, which costs a quarter of checking them row by row and still rejects duplicates
+and orphans (design: performance.md). Otherwise each session is staged and made equal to its stage in a
+transaction of its own.
+"""
+
+import datetime as dt
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import LiteralString, TypeVar
+
+import polars as pl
+import psycopg
+from psycopg import errors, sql
+
+from kapman_resources.binary_copy import copy_blocks, encode
+from kapman_resources.database import Connection, Database
+from kapman_resources.errors import AuditError, DatabaseError, SourceError, StructureError
+from kapman_resources.flat_file_decoding import DecodedBars, TickerIndex, decode_bars
+from kapman_resources.flat_files import FlatFiles, ObjectInfo
+from kapman_resources.manifest import Quarantined
+from kapman_resources.publish import relation, stage
+from kapman_resources.tables import OHLCV
+
+RELATION = relation(OHLCV)
+COLUMNS = [column.name for column in OHLCV.recorded]
+
+# Two threads decode while the main one feeds the COPY: polars, isal and NumPy release the GIL, and the
+# server, not the client, sets the pace (performance.md). Groups ahead bound the memory.
+_WORKERS = 2
+_GROUPS_AHEAD = 3
+_SESSIONS_A_GROUP = 64
+
+_ATTEMPTS = 5
+
+# A file of which more than a tenth can't be used is damaged, not odd: replacing a session by what is left
+# of it would delete good bars.
+_MOST_REJECTED = 0.1
+
+Audit = Callable[[Connection, sql.Composable], None]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class RowDiff:
+    """What publishing a session did to the table's rows."""
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+
+@dataclass(frozen=True)
+class SessionLoad:
+    """A published session: rows_read = rows_written + Σ ignored + len(rejected).
+
+    source: the version of the object that was read (it may be newer than the listing).
+    unknown_symbols: names behind `ignored["unknown symbol"]`, ascending.
+    content_hash: of the session's rows, see `content_hash`.
+    """
+
+    session: dt.date
+    source: ObjectInfo
+    rows_read: int
+    rows_written: int
+    ignored: dict[str, int]
+    unknown_symbols: list[str]
+    rejected: list[Quarantined]
+    content_hash: str
+    diff: RowDiff
+
+    @property
+    def diff_details(self) -> dict[str, int]:
+        """The diff as named numbers for the manifest."""
+        return {
+            "rows_added": self.diff.added,
+            "rows_changed": self.diff.changed,
+            "rows_removed": self.diff.removed,
+        }
+
+
+@dataclass(frozen=True)
+class OhlcvLoader:
+    """Loads sessions from the flat files into the database."""
+
+    database: Database
+    flat_files: FlatFiles
+
+    def load(
+        self,
+        sessions: Mapping[dt.date, ObjectInfo],
+        tickers: pl.DataFrame,
+        *,
+        audit: Audit,
+        record: Callable[[Connection, SessionLoad], None],
+        progress: Callable[[int, int], None] = lambda sessions, rows: None,
+    ) -> list[SessionLoad]:
+        """Publish these sessions, ascending; what was loaded before them stays if a later one fails.
+
+        An empty table gets all of them in one transaction or none. It can be interrupted at any time.
+
+        tickers: `symbol`, `id` (both String) of every ticker in the database.
+        audit: given the relation with the rows to be published; raises AuditError to refuse them.
+        record: called once a session inside the publishing transaction.
+        progress: told the sessions and rows published (for the empty table: copied) so far.
+
+        Raises:
+            SourceError: a file can't be read or isn't what its name says.
+            AuditError: rows break a rule of the audit or of the database.
+            DatabaseError: the server went away, or its disk is full.
+        """
+        if not sessions:
+            return []
+        index = TickerIndex.of(tickers)
+        ordered = dict(sorted(sessions.items()))
+        with _explained():
+            loads = _retried(lambda: self._load_base(ordered, index, audit, record, progress))
+            return loads if loads is not None else self._load_each(ordered, index, audit, record, progress)
+
+    def _load_base(
+        self,
+        sessions: Mapping[dt.date, ObjectInfo],
+        index: TickerIndex,
+        audit: Audit,
+        record: Callable[[Connection, SessionLoad], None],
+        progress: Callable[[int, int], None],
+    ) -> list[SessionLoad] | None:
+        """All sessions in one transaction; None if the table holds rows."""
+        loads: list[SessionLoad] = []
+        rows = 0
+        with self.database.connect() as connection:
+            _lock_publishing(connection)
+            if not is_empty(connection):
+                return None
+            groups = _by_chunk(list(sessions), chunk_days(connection))
+            with (
+                keys_off(connection),
+                closing(self._prepared(sessions, groups, index, _encoded)) as prepared,
+            ):
+                for published, blocks in prepared:
+                    rows += copy_blocks(connection, RELATION, COLUMNS, iter(blocks))
+                    loads += published
+                    progress(len(loads), rows)
+            audit(connection, RELATION)
+            for load in loads:
+                record(connection, load)
+        return loads
+
+    def _load_each(
+        self,
+        sessions: Mapping[dt.date, ObjectInfo],
+        index: TickerIndex,
+        audit: Audit,
+        record: Callable[[Connection, SessionLoad], None],
+        progress: Callable[[int, int], None],
+    ) -> list[SessionLoad]:
+        """Each session in a transaction of its own."""
+        loads: list[SessionLoad] = []
+        groups = [[session] for session in sessions]
+        with (
+            self.database.connect(autocommit=True) as connection,
+            closing(self._prepared(sessions, groups, index, lambda bars: bars)) as prepared,
+        ):
+            for (decoded,), bars in prepared:
+                loads.append(_retried(partial(_publish, connection, decoded, bars, audit, record)))
+                progress(len(loads), sum(load.rows_written for load in loads))
+        return loads
+
+    def _prepared(
+        self,
+        sessions: Mapping[dt.date, ObjectInfo],
+        groups: list[list[dt.date]],
+        index: TickerIndex,
+        finish: Callable[[pl.DataFrame], Result],
+    ) -> Generator[tuple[list[SessionLoad], Result], None, None]:
+        """Groups of sessions, read, decoded and finished by threads, a few groups ahead of the caller.
+
+        finish: makes of a group's bars (columns COLUMNS, in key order) what the caller needs.
+        """
+        ahead: deque[Future[tuple[list[SessionLoad], Result]]] = deque()
+        pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ohlcv")
+        try:
+            with closing(self.flat_files.read_many(sessions.values())) as files:
+                for group in groups:
+                    batch = [(session, *next(files)) for session in group]
+                    ahead.append(pool.submit(_prepare, batch, index, finish))
+                    if len(ahead) >= _GROUPS_AHEAD:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def load_session(connection: Connection, session: dt.date, bars: pl.DataFrame, audit: Audit) -> RowDiff:
+    """Make the table's rows of a session equal to `bars`, in the caller's transaction.
+
+    bars: columns COLUMNS, `ticker_id` unique, `date` = session. Rows that are equal are left alone, so
+    that a rerun writes nothing. Works on compressed chunks too.
+
+    Raises:
+        AuditError: the audit refused the staged rows.
+    """
+    staged = stage(connection, OHLCV, bars)
+    audit(connection, staged)
+    # By default a statement may decompress 100,000 rows at most: a session touches more segments than that.
+    connection.execute("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+    values = [name for name in COLUMNS if name not in OHLCV.key]
+    names = {
+        "table": RELATION,
+        "staged": staged,
+        "session": sql.Literal(session),  # a constant, so that the planner leaves out the other chunks
+        "columns": _comma(map(sql.Identifier, COLUMNS)),
+        "ours": _comma(sql.Identifier("o", name) for name in values),
+        "theirs": _comma(sql.Identifier("s", name) for name in values),
+        "assignments": _comma(sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in values),
+    }
+    removed, changed, added = (
+        connection.execute(sql.SQL(statement).format(**names)).rowcount for statement in _MAKE_EQUAL
+    )
+    return RowDiff(added, changed, removed, bars.height - added - changed)
+
+
+_MAKE_EQUAL: tuple[LiteralString, ...] = (
+    """
+    DELETE FROM {table} o
+    WHERE o.date = {session} AND NOT EXISTS (SELECT FROM {staged} s WHERE s.ticker_id = o.ticker_id)
+    """,
+    """
+    UPDATE {table} o SET {assignments}, created_at = now() FROM {staged} s
+    WHERE o.date = {session} AND o.ticker_id = s.ticker_id AND ({ours}) IS DISTINCT FROM ({theirs})
+    """,
+    """
+    INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged} s
+    WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.date = {session} AND o.ticker_id = s.ticker_id)
+    ORDER BY s.ticker_id
+    """,
+)
+"""Rows that vanished, rows that differ, rows that are new."""
+
+
+def is_empty(connection: Connection) -> bool:
+    """Whether `public.ohlcv` holds no row."""
+    found = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(RELATION)).fetchone()
+    return found is not None and not found[0]
+
+
+def chunk_days(connection: Connection) -> int:
+    """Length of the hypertable's chunks in days."""
+    found = connection.execute(
+        """
+        SELECT extract(day FROM time_interval)::int FROM timescaledb_information.dimensions
+        WHERE hypertable_schema = 'public' AND hypertable_name = %s AND column_name = %s
+        """,
+        (OHLCV.name, OHLCV.time_column),
+    ).fetchone()
+    if found is None:
+        raise StructureError(
+            f"public.{OHLCV.name} is no hypertable on {OHLCV.time_column}.",
+            fix="Run `make repave`, which makes the database anew.",
+        )
+    return int(found[0])
+
+
+@contextmanager
+def keys_off(connection: Connection) -> Iterator[None]:
+    """Without primary and foreign keys inside; at the end they are the same again, and hold for every row.
+
+    For the empty table only, in one transaction: nobody else ever sees the table without its keys.
+    """
+    keys = connection.execute(
+        """
+        SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE conrelid = %s::regclass AND contype IN ('p', 'u', 'f')
+        ORDER BY contype = 'f', conname
+        """,
+        (RELATION.as_string(connection),),
+    ).fetchall()
+    for name, _ in reversed(keys):
+        connection.execute(
+            sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(RELATION, sql.Identifier(name))
+        )
+    yield
+    for name, definition in keys:
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
+                RELATION, sql.Identifier(name), sql.SQL(definition)
+            )
+        )
+
+
+def content_hash(bars: pl.DataFrame) -> str:
+    """SHA-256 of the bars (columns COLUMNS, in key order) in PostgreSQL's binary COPY format.
+
+    The same as of `COPY (SELECT <COLUMNS> FROM public.ohlcv WHERE … ORDER BY ticker_id, date) TO STDOUT
+    (FORMAT binary)` without header and trailer: a database can be held to it at any time.
+    """
+    digest = hashlib.sha256()
+    for block in encode(OHLCV, bars):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _prepare(
+    batch: list[tuple[dt.date, ObjectInfo, bytes]],
+    index: TickerIndex,
+    finish: Callable[[pl.DataFrame], Result],
+) -> tuple[list[SessionLoad], Result]:
+    loads, frames = [], []
+    for session, info, body in batch:
+        decoded = decode_bars(body, session, index)
+        _refuse_unusable(decoded, info)
+        bars = index.with_ids(decoded.bars)
+        loads.append(
+            SessionLoad(
+                session,
+                info,
+                rows_read=decoded.rows_read,
+                rows_written=bars.height,
+                ignored=decoded.ignored,
+                unknown_symbols=decoded.unknown_symbols["symbol"].to_list(),
+                rejected=[
+                    Quarantined(info.key, line, raw, reason)
+                    for line, raw, reason in decoded.rejected.iter_rows()
+                ],
+                content_hash=content_hash(bars),
+                diff=RowDiff(bars.height, 0, 0, 0),
+            )
+        )
+        frames.append(decoded.bars)
+    return loads, finish(index.with_ids(pl.concat(frames)))
+
+
+def _encoded(bars: pl.DataFrame) -> list[memoryview]:
+    return list(encode(OHLCV, bars))
+
+
+def _publish(
+    connection: Connection,
+    decoded: SessionLoad,
+    bars: pl.DataFrame,
+    audit: Audit,
+    record: Callable[[Connection, SessionLoad], None],
+) -> SessionLoad:
+    with connection.transaction():
+        _lock_publishing(connection)
+        load = replace(decoded, diff=load_session(connection, decoded.session, bars, audit))
+        record(connection, load)
+    return load
+
+
+def _refuse_unusable(decoded: DecodedBars, info: ObjectInfo) -> None:
+    rejected = decoded.rejected.height
+    if decoded.bars.height and rejected <= max(10, decoded.rows_read * _MOST_REJECTED):
+        return
+    reasons = decoded.ignored | dict(decoded.rejected["reason"].value_counts(sort=True).iter_rows())
+    found = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    raise SourceError(
+        f"Of the {decoded.rows_read} rows of {info.key} only {decoded.bars.height} can be used ({found}).",
+        fix="Nothing of it was loaded. Look at the file; if all symbols are unknown, materialize `tickers`.",
+    )
+
+
+def _by_chunk(sessions: Sequence[dt.date], days: int) -> list[list[dt.date]]:
+    """Ascending sessions in groups that fill one chunk after the other (chunks start at the epoch)."""
+    epoch = dt.date(1970, 1, 1)
+    chunks = (list(group) for _, group in groupby(sessions, lambda day: (day - epoch).days // days))
+    return [
+        chunk[start : start + _SESSIONS_A_GROUP]
+        for chunk in chunks
+        for start in range(0, len(chunk), _SESSIONS_A_GROUP)
+    ]
+
+
+def _lock_publishing(connection: Connection) -> None:
+    """Publications into the table, one at a time; the lock goes with the transaction."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"publish {OHLCV.name}",))
+
+
+def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
+
+
+def _retried(publish: Callable[[], Result]) -> Result:
+    """Foreign keys and the creation of chunks can deadlock with other sessions: the loser tries again."""
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return publish()
+        except (errors.DeadlockDetected, errors.SerializationFailure):
+            time.sleep(0.1 * attempt)
+    return publish()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """The server's refusals as sentences."""
+    try:
+        yield
+    except psycopg.IntegrityError as error:
+        raise AuditError(
+            f"The bars break {error.diag.constraint_name or 'a rule'} of public.{OHLCV.name}: "
+            f"{error.diag.message_detail or error.diag.message_primary}.",
+            fix="Nothing was published. If tickers changed meanwhile, materialize `tickers`, then load again.",
+        ) from error
+    except errors.DiskFull as error:
+        raise DatabaseError(
+            f"The database server's disk is full: {error.diag.message_primary}.",
+            fix="Nothing was published. Make room on the server, then load again.",
+        ) from error
+    except psycopg.OperationalError as error:
+        reason = str(error).partition("\n")[0]
+        raise DatabaseError(
+            f"The database server went away during the load: {reason}.",
+            fix="Nothing of the transaction was published. Start the server, then load again.",
+        ) from error

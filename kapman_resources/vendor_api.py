@@ -1,0 +1,494 @@
+"""The vendor's REST API: strict paging, a rate limit that the whole run shares, bounded retries.
+
+The key travels in the `Authorization` header and nowhere else: never in a URL (HTTP clients log those), never
+to another origin than the configured one, never in an error's text.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import functools
+import hashlib
+import itertools
+import re
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from pydantic import SecretStr
+
+from kapman_resources.errors import EntitlementError, VendorError
+from kapman_resources.vendor_pages import RawPage
+
+MAX_PAGES = 5_000
+"""Per query: forty times the largest chain known; a `next_url` that never ends stops here."""
+
+_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
+_GOOD_STATUS_TEXTS = frozenset({"OK", "DELAYED"})  # DELAYED: plans with 15-minute-old data
+_KEY_PARAMETERS = ("apiKey", "apikey", "api_key")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+OnChain = Callable[[str, list[RawPage]], None]
+OnProgress = Callable[[int, int], None]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When a request counts as failed.
+
+    attempts: how often it is sent; between them `backoff` seconds, doubling, or the vendor's `Retry-After`.
+    timeout: seconds for a whole answer, from the request to the last byte.
+    longest_wait: a `Retry-After` of more seconds fails the request instead of holding up the run.
+    """
+
+    attempts: int = 5
+    backoff: float = 0.5
+    timeout: float = 60.0
+    longest_wait: float = 120.0
+
+
+@dataclass
+class Traffic:
+    """What the requests of this client have cost so far."""
+
+    requests: int = 0
+    answers: int = 0
+    retries: int = 0
+    bytes: int = 0
+    trouble: Counter[str] = field(default_factory=Counter)
+    """Answers that had to be asked for again, by reason (`status 429`, `not JSON`, ...)."""
+
+
+@dataclass(frozen=True)
+class ChainFetch:
+    """Result of fetching many chains.
+
+    fetched: items by underlying, of those that arrived completely, in the order asked for.
+    failed: the error by underlying, of the others.
+    """
+
+    fetched: dict[str, int]
+    failed: dict[str, VendorError]
+    pages: int
+    seconds: float
+    traffic: Traffic
+
+
+class RateLimit:
+    """A token bucket: `rate` requests a second, at most a tenth of a second's worth at once (at least one).
+
+    Shared by all tasks, threads and event loops of a client; 0 means unlimited.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._interval = 1 / rate if rate > 0 else 0.0
+        self._burst = max(0.0, 0.1 - self._interval)
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    async def turn(self) -> None:
+        """Wait until the next request may go out."""
+        with self._lock:
+            start = max(self._free_at, time.monotonic() - self._burst)
+            self._free_at = start + self._interval
+        await asyncio.sleep(max(0.0, start - time.monotonic()))
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody go out for that long: the vendor said that we are too fast."""
+        with self._lock:
+            self._free_at = max(self._free_at, time.monotonic() + seconds)
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """What every list page must have; `results` stay raw and are decoded after they have been archived."""
+
+    results: list[msgspec.Raw]
+    status: str
+    next_url: str | None = None
+    count: int | None = None
+
+
+class _Refusal(msgspec.Struct, gc=False):
+    message: str | None = None
+    error: str | None = None
+
+
+_envelope = msgspec.json.Decoder(_Envelope).decode
+_refusal = msgspec.json.Decoder(_Refusal).decode
+
+
+class _Trouble(Exception):
+    """An attempt that didn't work out; `wait` is what the vendor's `Retry-After` says, in seconds."""
+
+    def __init__(self, reason: str, *, status: int = 200, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.status, self.wait = reason, status, wait
+
+
+class _NoAnswer(_Trouble):
+    """The vendor didn't answer, or not to the end."""
+
+
+class _UnansweredError(VendorError):
+    """The last attempt got no answer."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    raw: RawPage
+    items: int
+    digest: bytes
+    next_url: httpx.URL | None
+
+
+class VendorApi:
+    """Client of the vendor's REST API; one per run, so that the rate limit is the run's.
+
+    base_url: e.g. `https://api.massive.com`; a path prefix is kept.
+    rate_limit: requests a second over all threads and calls; 0 = unlimited.
+    concurrency: requests in flight at most.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr | str | None,
+        rate_limit: float = 0.0,
+        concurrency: int = 16,
+        patience: Patience | None = None,
+    ) -> None:
+        self._base = httpx.URL(base_url.rstrip("/"))
+        if self._base.scheme not in {"http", "https"} or not self._base.host or self._base.userinfo:
+            raise VendorError(
+                "KAPMAN_API_URL is not the address of an API.",
+                fix="Set it to something like https://api.massive.com, without credentials.",
+            )
+        self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key or "")
+        self._limit = RateLimit(rate_limit)
+        self._concurrency, self._patience = concurrency, patience or Patience()
+        self.traffic = Traffic()
+
+    def __repr__(self) -> str:
+        return f"VendorApi({str(self._base)!r})"
+
+    def reference_tickers(self) -> list[RawPage]:
+        """All pages of the active stock tickers.
+
+        Raises:
+            VendorError: the pages could not be had completely.
+            EntitlementError: the key is missing or wrong, or the plan lacks reference data.
+        """
+
+        async def fetch() -> list[RawPage]:
+            async with self._client() as client:
+                query = self._query(client, "reference tickers")
+                filters = {"market": "stocks", "active": "true", "limit": "1000"}
+                return [page.raw for page in await query.pages("/v3/reference/tickers", filters)]
+
+        return _run(fetch)
+
+    def chains(
+        self,
+        underlyings: Sequence[str],
+        *,
+        concurrency: int | None = None,
+        on_chain: OnChain,
+        on_progress: OnProgress | None = None,
+    ) -> ChainFetch:
+        """Fetch the option chain snapshots of the underlyings (`AAPL`, `BRK.B`, `I:SPX`).
+
+        on_chain(underlying, pages) is called as soon as an underlying's last page has arrived, in a worker
+        thread of this call, never twice at a time; other chains go on arriving meanwhile, but one whose turn
+        hasn't come keeps its place, so that at most `concurrency` chains are in memory.
+        on_progress(done, total) follows in the same thread, for failed underlyings too.
+
+        An underlying that can't be had ends up in `failed`; the others go on.
+
+        Raises:
+            EntitlementError: the key is missing or wrong, or the plan lacks the snapshots; at once.
+            VendorError: the vendor has not answered anything at all.
+            Exception: whatever `on_chain` or `on_progress` raises; the fetch is given up then.
+        """
+
+        async def fetch() -> ChainFetch:
+            crew = _Crew(self, list(dict.fromkeys(underlyings)), on_chain, on_progress)
+            return await crew.fetch(min(concurrency or self._concurrency, self._concurrency))
+
+        return _run(fetch)
+
+    def _client(self) -> httpx.AsyncClient:
+        """A client with one connection: httpx polls every idle connection of a pool for each request."""
+        if not self._key.get_secret_value():
+            raise EntitlementError(
+                "There is no API key for the vendor.",
+                fix="Set MASSIVE_API_KEY in the environment or in .env.",
+            )
+        if not re.fullmatch(r"[\x21-\x7E]+", self._key.get_secret_value()):
+            raise EntitlementError(
+                "The vendor's API key has blanks or other characters in it that no key has.",
+                fix="Correct MASSIVE_API_KEY in the environment or in .env.",
+            )
+        return httpx.AsyncClient(
+            # The key is the client's own header; `_Query` sees to it that it speaks to one origin only.
+            headers={"Authorization": f"Bearer {self._key.get_secret_value()}", "User-Agent": "kapman"},
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            timeout=self._patience.timeout,
+            verify=_ssl_context(),
+            trust_env=self._base.host not in _LOOPBACK,  # no proxy between us and the simulator
+        )
+
+    def _query(self, client: httpx.AsyncClient, what: str) -> "_Query":
+        return _Query(client, self._base, self._key, self._limit, self._patience, self.traffic, what)
+
+
+@dataclass(frozen=True)
+class _Query:
+    """The strict paging of one list; `what` names it for people."""
+
+    client: httpx.AsyncClient
+    base: httpx.URL
+    key: SecretStr
+    limit: RateLimit
+    patience: Patience
+    traffic: Traffic
+    what: str
+
+    async def pages(self, path: str, filters: dict[str, str]) -> list[_Page]:
+        """Follow `next_url` to the end; neither a cursor nor a page is accepted twice."""
+        url: httpx.URL | None = httpx.URL(f"{self.base}{path}", params=filters)
+        pages: list[_Page] = []
+        asked: set[httpx.URL] = set()
+        while url is not None:
+            if url in asked:
+                raise self._failure(url, f"next_url of page {len(pages)} leads back to an earlier page")
+            if len(pages) == MAX_PAGES:
+                raise self._failure(url, f"there is still a next_url after {MAX_PAGES} pages")
+            asked.add(url)
+            pages.append(await self._page(url, pages))
+            url = pages[-1].next_url
+        return pages
+
+    async def _page(self, url: httpx.URL, before: Sequence[_Page]) -> _Page:
+        for attempt in itertools.count(1):
+            try:
+                return self._checked(await self._body(url), url, before)
+            except _Trouble as trouble:
+                wait = self.patience.backoff * 2 ** (attempt - 1) if trouble.wait is None else trouble.wait
+                self.traffic.trouble[trouble.reason] += 1
+                if attempt >= self.patience.attempts or wait > self.patience.longest_wait:
+                    raise self._given_up(url, attempt, trouble) from None
+                self.traffic.retries += 1
+                if trouble.status == 429:
+                    self.limit.hold(wait)  # it is the key that is too fast, not this query
+                else:
+                    await asyncio.sleep(wait)
+        raise AssertionError  # for the type checker: the loop has no other end
+
+    async def _body(self, url: httpx.URL) -> bytes:
+        await self.limit.turn()
+        self.traffic.requests += 1
+        try:
+            # httpx's own timeouts are per read: a body that drips would never end.
+            async with asyncio.timeout(self.patience.timeout):
+                response = await self.client.get(url)
+        except (TimeoutError, httpx.TimeoutException):
+            raise _NoAnswer(f"no complete answer within {self.patience.timeout:g} s") from None
+        except httpx.TransportError as error:
+            raise _NoAnswer(self._redacted(f"{type(error).__name__}: {error}")) from None
+        except httpx.DecodingError:
+            raise _Trouble("damaged compression") from None
+        self.traffic.answers += 1
+        self.traffic.bytes += response.num_bytes_downloaded
+        if response.status_code == 200:
+            return response.content
+        self._refuse(response, url)
+        raise _Trouble(
+            f"status {response.status_code}", status=response.status_code, wait=_retry_after(response)
+        )
+
+    def _refuse(self, response: httpx.Response, url: httpx.URL) -> None:
+        """Raise unless the status is worth another attempt."""
+        status = response.status_code
+        if status in _RETRIED_STATUS:
+            return
+        said = self._said(response)
+        if status == 401:
+            raise EntitlementError(
+                f"The vendor doesn't accept the API key for {self.what} (status 401{said}).",
+                fix="Correct MASSIVE_API_KEY in the environment or in .env.",
+            )
+        if status == 403:
+            raise EntitlementError(
+                f"The API key's plan doesn't include {self.what} (status 403 for {url.path}{said}).",
+                fix="Choose a plan with that entitlement, or set MASSIVE_API_KEY to the key of one.",
+            )
+        raise self._failure(url, f"status {status}{said}")
+
+    def _checked(self, body: bytes, url: httpx.URL, before: Sequence[_Page]) -> _Page:
+        """The page, if it is complete and new."""
+        try:
+            envelope = _envelope(body)
+        except msgspec.ValidationError as error:
+            raise _Trouble(f"not a page: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise _Trouble("not JSON") from None
+        items = len(envelope.results)
+        if envelope.status not in _GOOD_STATUS_TEXTS:
+            raise _Trouble(f"status text {self._redacted(envelope.status)[:40]!r}")
+        if envelope.count is not None and envelope.count > items:
+            raise _Trouble("fewer results than the page's count")
+        digest = hashlib.sha256(b"\n".join(envelope.results)).digest()
+        for page in before if items else ():
+            if page.digest == digest:
+                raise _Trouble(f"page {len(before) + 1} repeats page {page.raw.number}")
+        raw = RawPage(len(before) + 1, str(url), dt.datetime.now(dt.UTC), body)
+        return _Page(raw, items, digest, self._next(envelope.next_url, url))
+
+    def _next(self, text: str | None, url: httpx.URL) -> httpx.URL | None:
+        if not text:
+            return None
+        try:
+            found = url.join(text)
+        except httpx.InvalidURL:
+            raise self._failure(url, "next_url is not a URL") from None
+        if _origin(found) != _origin(self.base) or found.userinfo:
+            raise self._failure(url, f"next_url leads to another origin, {found.scheme}://{found.host}")
+        for parameter in _KEY_PARAMETERS:
+            found = found.copy_remove_param(parameter) if parameter in found.params else found
+        return found.copy_with(fragment=None)
+
+    def _said(self, response: httpx.Response) -> str:
+        """The vendor's own words about a refusal."""
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            refusal = _refusal(response.content)
+            if text := refusal.message or refusal.error:
+                return f": {self._redacted(text)[:200]}"
+        return ""
+
+    def _redacted(self, text: str) -> str:
+        return text.replace(self.key.get_secret_value(), "***")
+
+    def _failure(self, url: httpx.URL, reason: str) -> VendorError:
+        return VendorError(
+            f"The vendor's {self.what} ({url.path}) can't be used: {reason}.",
+            fix="Run it again later; if it stays, the vendor's API has changed or KAPMAN_API_URL is wrong.",
+        )
+
+    def _given_up(self, url: httpx.URL, attempts: int, trouble: _Trouble) -> VendorError:
+        tried = f"{attempts} attempts" if attempts > 1 else "one attempt"
+        if trouble.status == 429:
+            asked = f", which asks to wait {trouble.wait:g} s" if trouble.wait else ""
+            return VendorError(
+                f"The vendor refuses {self.what} ({url.path}) as too many requests: {tried}, last status "
+                f"429{asked}.",
+                fix="Lower KAPMAN_RATE_LIMIT to your plan's requests per second (the free plan: 0.08).",
+            )
+        if isinstance(trouble, _NoAnswer):
+            return _UnansweredError(
+                f"The vendor at {self.base.host} doesn't answer for {self.what} ({url.path}): {tried}, the "
+                f"last: {trouble.reason}.",
+                fix="Check the network and KAPMAN_API_URL, then run it again.",
+            )
+        return self._failure(url, f"{tried}, the last: {trouble.reason}")
+
+
+class _Crew:
+    """The tasks of one `VendorApi.chains` call: each takes the next underlying until none is left."""
+
+    def __init__(
+        self, api: VendorApi, underlyings: list[str], on_chain: OnChain, on_progress: OnProgress | None
+    ) -> None:
+        self._api, self._underlyings = api, underlyings
+        self._on_chain, self._on_progress = on_chain, on_progress
+        self._waiting = iter(underlyings)
+        self._fetched: dict[str, int] = {}
+        self._failed: dict[str, VendorError] = {}
+        self._pages = self._done = 0
+
+    async def fetch(self, concurrency: int) -> ChainFetch:
+        started = time.monotonic()
+        with ThreadPoolExecutor(1, "on-chain") as thread:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(concurrency, len(self._underlyings))):
+                        group.create_task(self._work(thread))
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+        return ChainFetch(
+            {one: self._fetched[one] for one in self._underlyings if one in self._fetched},
+            {one: self._failed[one] for one in self._underlyings if one in self._failed},
+            self._pages,
+            time.monotonic() - started,
+            self._api.traffic,
+        )
+
+    async def _work(self, thread: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._api._client() as client:
+            for underlying in self._waiting:
+                pages = await self._chain(client, underlying)
+                if pages is not None:
+                    raw = [page.raw for page in pages]
+                    await loop.run_in_executor(thread, self._on_chain, underlying, raw)
+                    self._fetched[underlying] = sum(page.items for page in pages)
+                    self._pages += len(pages)
+                self._done += 1
+                if self._on_progress is not None:
+                    await loop.run_in_executor(thread, self._on_progress, self._done, len(self._underlyings))
+
+    async def _chain(self, client: httpx.AsyncClient, underlying: str) -> list[_Page] | None:
+        query = self._api._query(client, f"option chain snapshot of {underlying}")
+        try:
+            path = f"/v3/snapshot/options/{quote(underlying, safe='')}"
+            return await query.pages(path, {"limit": "250"})
+        except EntitlementError:
+            raise
+        except VendorError as error:
+            # A vendor that has never answered won't answer the other underlyings either.
+            if isinstance(error, _UnansweredError) and not self._api.traffic.answers:
+                raise
+            self._failed[underlying] = error
+            return None
+
+
+def _run(job: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Run a coroutine to its end, also from a thread whose event loop is busy with the caller."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(job())
+    with ThreadPoolExecutor(1, "vendor-api") as thread:
+        return thread.submit(lambda: asyncio.run(job())).result()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the vendor asks to wait: a number, or a date to compare with the answer's own."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+        now = parsedate_to_datetime(response.headers["Date"])
+        return max(0.0, (until - now).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+@functools.cache
+def _ssl_context() -> ssl.SSLContext:
+    """Shared by all clients: loading the certificates takes 20 ms each time."""
+    return httpx.create_ssl_context()

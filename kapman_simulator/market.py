@@ -1,0 +1,35 @@
+"""What the two servers serve, wherever it comes from: generated, or read from a dataset."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+
+
+class Unservable(ValueError):
+    """What was asked for can't be served; the text is a sentence that says what and why."""
+
+
+class Ticker(NamedTuple):
+    """One reference row: the fields that the API filters by, and its JSON object as it goes over the wire."""
+
+    symbol: str
+    market: str
+    type: str
+    active: bool
+    json: bytes
+
+
+@dataclass
+class Market:
+    """A vendor's market on one day.
+
+    today: the session that the option chains belong to. files: bucket key → object, in order of the keys.
+    tickers: sorted by symbol. chains: underlying → JSON objects of its contracts in the order of the pages.
+    notes: sentences for the person who started the simulator.
+    """
+
+    today: date
+    files: dict[str, bytes]
+    tickers: list[Ticker]
+    chains: dict[str, list[bytes]]
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,2 @@
+-- Nothing to undo: an image's template may have brought the extensions, and dropping timescaledb
+-- would drop every hypertable of the database with it.

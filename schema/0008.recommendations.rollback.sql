@@ -1,0 +1,2 @@
+DROP TABLE public.recommendation_outcomes;
+DROP TABLE public.recommendations;

@@ -1,0 +1,291 @@
+"""The psql dashboards show what is in the tables, run with and without their variables, and never
+fail on an empty database: the page that people open first, also right after a pave."""
+
+import csv
+import datetime as dt
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from psycopg import conninfo
+
+from kapman_metrics.dealer import DealerSettings, dealer_metrics
+from kapman_resources.database import Connection, Database
+from kapman_resources.embedded import EmbeddedServer
+from kapman_resources.errors import DatabaseError
+from kapman_resources.sessions import expiry_closes, session_close, sessions_between
+from kapman_resources.structure import pave
+from kapman_resources.tables import ticker_id
+from tests.conftest import PROJECT
+
+DASHBOARDS = sorted((PROJECT / "dashboards").glob("*.sql"))
+SESSIONS = sessions_between(dt.date(2026, 10, 1), dt.date(2026, 11, 20))
+NEWEST, BEFORE = SESSIONS[-1], SESSIONS[-2]
+
+Panels = dict[int, list[dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def psql(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A psql: the server's own, else the machine's."""
+    home = tmp_path_factory.mktemp("psql")
+    try:
+        return str(EmbeddedServer(home, packages=PROJECT / ".kapman" / "packages").psql_path())
+    except DatabaseError:
+        found = shutil.which("psql")
+        if found is None:
+            pytest.skip("there is no psql here; `kapman db start` fetches one")
+        return found
+
+
+@pytest.fixture
+def paved(database: Database) -> Database:
+    """A paved, empty database."""
+    pave(database)
+    return database
+
+
+@pytest.fixture
+def filled(paved: Database) -> Iterator[Database]:
+    """Four tickers: AAA trades always, BBB has a gap, CCC is new and wild, DDD never trades."""
+    with paved.connect() as connection:
+        _insert_reference(connection)
+        _insert_bars(connection)
+        _insert_options(connection)
+    yield paved
+
+
+def run(psql: str, database: Database, script: Path, *, form: str = "--csv", **variables: object) -> str:
+    """What the dashboard prints; any SQL error fails the test."""
+    target = conninfo.conninfo_to_dict(database.url)
+    environment = {**os.environ, "PGPASSWORD": str(target.pop("password", ""))}
+    target.pop("dbname", None)
+    arguments = [argument for name, value in variables.items() for argument in ("-v", f"{name}={value}")]
+    done = subprocess.run(
+        [psql, "-X", "-d", conninfo.make_conninfo("", **target, dbname=database.name), "-v", "ON_ERROR_STOP=1",
+         form, *arguments, "-f", str(script)],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def panels(output: str) -> Panels:
+    """The rows of every panel, by the number in its heading."""
+    parts = re.split(r"^== (\d+)\..*==$", output, flags=re.MULTILINE)
+    return {
+        int(number): list(csv.DictReader(body.strip().splitlines()))
+        for number, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def dashboard(psql: str, database: Database, name: str, **variables: object) -> Panels:
+    return panels(run(psql, database, PROJECT / "dashboards" / f"{name}.sql", **variables))
+
+
+@pytest.mark.parametrize("script", DASHBOARDS, ids=lambda script: script.stem)
+def test_empty_database_shows_every_panel(psql: str, paved: Database, script: Path) -> None:
+    """Right after a pave: no division by zero, no missing variable, every heading there."""
+    shown = panels(run(psql, paved, script))
+    assert list(shown) == list(range(1, script.read_text().count("\\echo '== ") + 1))
+
+
+@pytest.mark.parametrize("script", DASHBOARDS, ids=lambda script: script.stem)
+def test_dashboards_only_read_and_leave_psql_as_it_was(psql: str, filled: Database, script: Path) -> None:
+    """Included in a session, a dashboard leaves no transaction, no temporary object, no changed format."""
+    session = (
+        "\\set ON_ERROR_STOP 1\n\\pset\n"
+        f"\\i {script}\n"
+        "\\echo == end QUIET=:QUIET\n\\pset\n"
+        "SELECT count(*) AS temporary FROM pg_class WHERE relpersistence = 't';\n"
+        "CREATE TABLE kapman_meta.still_writable ();\n"
+    )
+    target = conninfo.conninfo_to_dict(filled.url)
+    done = subprocess.run(
+        [psql, "-X", "-At", "-d", filled.url],
+        input=session, env={**os.environ, "PGPASSWORD": str(target.get("password", ""))},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before, rest = done.stdout.split("\n== 1.", 1)
+    after = rest.split("== end ")[1].splitlines()
+    assert after == ["QUIET=off", *before.splitlines(), "0", "CREATE TABLE"]
+
+
+def test_ohlcv_dashboard_counts_what_is_there(psql: str, filled: Database) -> None:
+    """The numbers of the totals, sanity and watchlist panels are those that were inserted."""
+    shown = dashboard(psql, filled, "ohlcv_dashboard", DAYS_BACK=15)
+    recent = [session for session in SESSIONS if session > NEWEST - dt.timedelta(days=15)]
+    bars = 2 * len(SESSIONS) - 8 + 3
+    assert shown[1] == [
+        {"bars": str(bars), "first_bar": str(SESSIONS[0]), "last_bar": str(NEWEST), "tickers": "4",
+         "tickers_with_bars": "3", "sessions_published": "1"}
+    ]  # fmt: skip
+    assert [row["session"] for row in shown[2]] == [str(session) for session in reversed(recent)]
+    assert shown[3][0]["fewest"] == "3" and shown[3][0]["under_50"] == "3"
+    assert [row["symbol"] for row in shown[4]] == ["CCC", "BBB", "AAA"]
+    assert [(row["symbol"], row["days"]) for row in shown[5]] == []
+    assert shown[6][0]["impossible_prices"] == "0" and shown[6][0]["range_over_25_percent"] == "3"
+    assert {row["symbol"] for row in shown[7]} == {"CCC"}
+    assert [row["symbol"] for row in shown[8]] == ["AAA", "BBB", "CCC"]
+    assert shown[9] == [
+        {"watchlist_id": "test", "active": "3", "with_ticker": "2", "with_bars": "2",
+         "with_newest_bar": "2", "without_newest_bar": "NOSUCH"}
+    ]  # fmt: skip
+    assert len(shown[10]) == len(recent) and shown[10][0]["close"] == "100"
+
+
+def test_ohlcv_dashboard_obeys_its_variables(psql: str, filled: Database) -> None:
+    """A longer look back finds the gap; SYMBOL_LIMIT cuts every list; SYMBOL picks the series."""
+    shown = dashboard(psql, filled, "ohlcv_dashboard", DAYS_BACK=60, SYMBOL_LIMIT=2, SYMBOL="CCC")
+    gap = [(row["symbol"], row["last_before"], row["first_after"]) for row in shown[5]]
+    assert gap == [("BBB", str(SESSIONS[9]), str(SESSIONS[18]))]
+    assert len(shown[2]) == len(shown[4]) == len(shown[8]) == 2
+    assert [row["session"] for row in shown[10]] == [str(NEWEST), str(BEFORE)]
+
+
+def test_options_dashboard_shows_the_newest_snapshot(psql: str, filled: Database) -> None:
+    """Coverage against the active watchlist, chains, missing values and expirations of the newest snapshot."""
+    shown = dashboard(psql, filled, "options_chains_dashboard")
+    newest = shown[1][0]
+    assert (newest["active_symbols"], newest["symbols"], newest["contracts"]) == ("3", "1", "60")
+    assert (newest["calls"], newest["puts"], newest["with_gamma"]) == ("30", "30", "58")
+    assert [(row["symbol"], row["reason"]) for row in shown[2]] == [("BBB", "no chain"), ("NOSUCH", "no ticker")]
+    assert shown[3][0]["symbol"] == "AAA" and shown[3][0]["put_call_oi"] == "2.00"
+    assert [(row["symbol"], row["no_gamma"]) for row in shown[4]] == [("ALL", "2"), ("AAA", "2")]
+    assert [(row["expiration_date"], row["days"]) for row in shown[5]] == [("2026-12-18", "28")]
+    assert [(row["session"], row["symbols"], row["contracts"]) for row in shown[6]] == [
+        (str(NEWEST), "1", "60"),
+        (str(BEFORE), "2", "120"),
+    ]
+
+
+def test_dealer_dashboard_shows_the_documents(psql: str, filled: Database) -> None:
+    """Statuses, walls and figures are those of the stored documents, which the real computation wrote."""
+    shown = dashboard(psql, filled, "dealer_metrics_dashboard")
+    assert shown[1] == [
+        {"active_symbols": "3", "rows": "2", "with_dealer_metrics": "2", "full": "1", "limited": "0",
+         "invalid": "1", "full_percent": "50.0"}
+    ]  # fmt: skip
+    assert [row["symbol"] for row in shown[2]] == ["NOSUCH"]
+    assert {(row["status"], row["reason"]) for row in shown[3]} == {("FULL", "-"), ("INVALID", "no_options")}
+    assert {row["filter"]: row["contracts"] for row in shown[4]}["missing_gamma"] == "2"
+    with filled.connect() as connection:
+        stored = connection.execute(
+            """
+            SELECT (d->>'gex_net')::float8 / 1e6, (d->>'gamma_flip')::float8, (d->'call_wall'->>'strike')::float8,
+                   jsonb_array_length(d->'call_walls') + jsonb_array_length(d->'put_walls')
+            FROM daily_snapshots s, LATERAL (SELECT s.dealer_metrics_json AS d) AS document
+            WHERE ticker_id = %s AND time = %s
+            """,
+            (ticker_id("AAA"), session_close(NEWEST)),
+        ).fetchone()
+    assert stored is not None
+    net, flip, call_wall, walls = stored
+    first = shown[5][0]
+    assert (first["symbol"], first["status"], first["spot"]) == ("AAA", "FULL", "100")
+    assert float(first["gex_net"]) == pytest.approx(net, abs=0.005)
+    assert first["gamma_flip"] == ("-" if flip is None else f"{flip:.2f}")
+    assert float(first["call_wall"]) == call_wall
+    assert len(shown[6]) == walls == 6
+    assert [row["status"] for row in shown[7]] == ["FULL", "INVALID"]
+
+
+def test_dealer_dashboard_picks_the_nth_snapshot(psql: str, filled: Database) -> None:
+    """SNAPSHOT_N counts the snapshots that have dealer metrics, not those without; beyond them, nothing."""
+    second = dashboard(psql, filled, "dealer_metrics_dashboard", SNAPSHOT_N=2)
+    assert second[1][0]["with_dealer_metrics"] == "1"
+    third = dashboard(psql, filled, "dealer_metrics_dashboard", SNAPSHOT_N=3)
+    assert third[1][0]["rows"] == "0" and third[5] == []
+
+
+def _insert_reference(connection: Connection) -> None:
+    for symbol in ("AAA", "BBB", "CCC", "DDD"):
+        connection.execute(
+            "INSERT INTO tickers (id, symbol, type, active) VALUES (%s, %s, 'CS', true)", (ticker_id(symbol), symbol)
+        )
+    for symbol, active in (("AAA", True), ("BBB", True), ("NOSUCH", True), ("CCC", False)):
+        connection.execute(
+            "INSERT INTO watchlists (watchlist_id, symbol, active, source, effective_date)"
+            " VALUES ('test', %s, %s, 'test.txt', %s)",
+            (symbol, active, NEWEST),
+        )
+
+
+def _insert_bars(connection: Connection) -> None:
+    """AAA on every session, BBB without eight of them, CCC on the last three with ranges of half its price."""
+    bars = [("AAA", session, 101.0, 99.0, 5000.0) for session in SESSIONS]
+    bars += [("BBB", session, 101.0, 99.0, 2000.5) for session in SESSIONS[:10] + SESSIONS[18:]]
+    bars += [("CCC", session, 130.0, 80.0, 10.0) for session in SESSIONS[-3:]]
+    for symbol, session, high, low, volume in bars:
+        connection.execute(
+            "INSERT INTO ohlcv (ticker_id, date, open, high, low, close, volume) VALUES (%s, %s, 100, %s, %s, 100, %s)",
+            (ticker_id(symbol), session, high, low, volume),
+        )
+    connection.execute(
+        "INSERT INTO kapman_meta.load_manifest (asset, partition_key, sources) VALUES ('ohlcv', %s, '[]')",
+        (str(NEWEST),),
+    )
+
+
+def _insert_options(connection: Connection) -> None:
+    """AAA's chain in both snapshots, BBB's in the older one; two contracts lack gamma. Dealer metrics of both
+    sessions, and one snapshot row without any in the middle of the day before."""
+    for session, symbols in ((BEFORE, ["AAA", "BBB"]), (NEWEST, ["AAA"])):
+        for symbol in symbols:
+            for row in _chain(symbol).iter_rows(named=True):
+                connection.execute(
+                    """
+                    INSERT INTO options_chains (time, ticker_id, expiration_date, strike_price, option_type,
+                        bid, ask, volume, open_interest, implied_volatility, gamma)
+                    VALUES (%(time)s, %(ticker_id)s, %(expiration_date)s, %(strike_price)s, %(option_type)s,
+                        1, 1.1, %(volume)s, %(open_interest)s, %(implied_volatility)s, %(gamma)s)
+                    """,
+                    {**row, "time": session_close(session)},
+                )
+    _insert_dealer_metrics(connection, BEFORE, ["AAA"])
+    _insert_dealer_metrics(connection, NEWEST, ["AAA", "BBB"])
+    connection.execute(
+        "INSERT INTO daily_snapshots (time, ticker_id, price_metrics_json, model_version) VALUES (%s, %s, '{}', 't')",
+        (session_close(BEFORE) - dt.timedelta(hours=1), ticker_id("AAA")),
+    )
+
+
+def _chain(symbol: str) -> pl.DataFrame:
+    strikes = [85.0 + n for n in range(30)]
+    rows = [
+        (ticker_id(symbol), dt.date(2026, 12, 18), strike, kind, 50, 100 if kind == "C" else 200, 0.25, gamma)
+        for kind in ("C", "P")
+        for strike in strikes
+        for gamma in [None if strike == strikes[0] else 0.05 - 0.001 * abs(strike - 100)]
+    ]
+    names = ["ticker_id", "expiration_date", "strike_price", "option_type", "volume", "open_interest",
+             "implied_volatility", "gamma"]  # fmt: skip
+    return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None).with_columns(
+        shares_per_contract=pl.lit(None, pl.Float64)
+    )
+
+
+def _insert_dealer_metrics(connection: Connection, session: dt.date, symbols: list[str]) -> None:
+    """Documents of the real computation; only AAA has contracts."""
+    contracts = _chain("AAA")
+    frame = dealer_metrics(
+        contracts.join(expiry_closes(contracts["expiration_date"]), on="expiration_date"),
+        pl.DataFrame(
+            [(ticker_id(symbol), symbol, 100.0, "ohlcv") for symbol in symbols],
+            schema=["ticker_id", "symbol", "spot", "spot_source"], orient="row",
+        ),
+        snapshot_time=session_close(session), session=session, settings=DealerSettings(), model_version="test",
+    )  # fmt: skip
+    for row in frame.iter_rows(named=True):
+        connection.execute(
+            "INSERT INTO daily_snapshots (time, ticker_id, dealer_metrics_json, model_version)"
+            " VALUES (%s, %s, %s, 'test')",
+            (session_close(session), row["ticker_id"], row["dealer_metrics_json"]),
+        )
