@@ -45,51 +45,55 @@ def lowest(values, end, n):
 
 
 @kernel
-def ema(values, n, first):
-    """TA-Lib's EMA as a series: the mean of values[first:first+n], then weight 2/(n+1); NaN before."""
-    size = len(values)
-    series = np.full(size, np.nan)
-    if size < first + n:
-        return series
-    weight = 2.0 / (n + 1)
-    average = mean(values, first + n, n)
-    series[first + n - 1] = average
-    for i in range(first + n, size):
-        average = (values[i] - average) * weight + average
-        series[i] = average
-    return series
+def ema_next(average, seen, value, n):
+    """One step of TA-Lib's EMA: the mean of the first n values, then weight 2/(n+1).
+
+    `seen` counts the values before this one; up to the n-th, `average` carries their sum.
+    """
+    if seen < n - 1:
+        return average + value
+    if seen == n - 1:
+        return (average + value) / n
+    return (value - average) * (2.0 / (n + 1)) + average
 
 
 @kernel
-def ewm(values, n):
-    """pandas' `ewm(span=n, min_periods=n, adjust=False).mean()` as a series, gaps included.
+def ema(values, n):
+    """TA-Lib's EMA at the last value; NaN for fewer than n."""
+    average = 0.0
+    for i in range(len(values)):
+        average = ema_next(average, i, values[i], n)
+    return average if len(values) >= n else np.nan
 
-    A NaN repeats the last average while the weight of what came before decays. The arithmetic follows
-    pandas' own order of operations, because the stochastics built on it divide by differences that
-    rounding alone can make zero or not.
+
+@kernel
+def ewm_next(state, value, n):
+    """One step of pandas' `ewm(span=n, min_periods=n, adjust=False).mean()`, gaps included.
+
+    `state` is (average, weight of what came before, values seen), (NaN, 1.0, 0) at first. A NaN repeats
+    the last average while that weight decays. The arithmetic follows pandas' own order of operations,
+    because the stochastics built on it divide by differences that rounding alone can make zero or not.
+    Returns the new state and the value of the series at this step, NaN for fewer than n values seen.
     """
-    size = len(values)
-    series = np.full(size, np.nan)
+    average, weight, seen = state
     alpha = 1.0 / (1.0 + (n - 1) / 2.0)
-    average = np.nan
-    weight = 1.0
-    seen = 0
-    for i in range(size):
-        value = values[i]
-        if not np.isnan(value):
-            seen += 1
-            if np.isnan(average):
-                average = value
-            else:
-                weight *= 1.0 - alpha
-                if average != value:
-                    average = (weight * average + alpha * value) / (weight + alpha)
-                weight = 1.0
-        elif not np.isnan(average):
-            weight *= 1.0 - alpha
-        if seen >= n:
-            series[i] = average
-    return series
+    if not np.isnan(average):
+        weight *= 1.0 - alpha
+    if not np.isnan(value):
+        seen += 1
+        if np.isnan(average):
+            average = value
+        else:
+            if average != value:
+                average = (weight * average + alpha * value) / (weight + alpha)
+            weight = 1.0
+    return (average, weight, seen), average if seen >= n else np.nan
+
+
+@kernel
+def typical(high, low, close, i):
+    """(H + L + C)/3 of bar i."""
+    return (high[i] + low[i] + close[i]) / 3.0
 
 
 @kernel

@@ -6,7 +6,7 @@ bar; NaN where the window is shorter than TA-Lib's lookback.
 
 import numpy as np
 
-from kapman_metrics.technical.averages import ZERO, ema, highest, kernel, lowest, mean, percent, true_range
+from kapman_metrics.technical.averages import ZERO, ema_next, highest, kernel, lowest, percent, true_range
 
 
 @kernel
@@ -15,8 +15,14 @@ def awesome_oscillator(high, low):
     size = len(high)
     if size < 34:
         return np.nan
-    median = (high[size - 34 :] + low[size - 34 :]) / 2.0
-    return mean(median, 34, 5) - mean(median, 34, 34)
+    fast = 0.0
+    slow = 0.0
+    for i in range(size - 34, size):
+        median = (high[i] + low[i]) / 2.0
+        slow += median
+        if i >= size - 5:
+            fast += median
+    return fast / 5.0 - slow / 34.0
 
 
 @kernel
@@ -55,15 +61,20 @@ def percentage_oscillator(values):
     EMA9 of the line, which TA-Lib itself does not return.
     """
     size = len(values)
-    if size < 26:
-        return np.nan, np.nan, np.nan
-    fast = ema(values, 12, 14)
-    slow = ema(values, 26, 0)
-    line = np.empty(size - 25)
-    for i in range(25, size):
-        line[i - 25] = percent(fast[i] - slow[i], slow[i])
-    signal = ema(line, 9, 0)[-1]
-    return line[-1], signal, line[-1] - signal
+    fast = 0.0
+    slow = 0.0
+    line = np.nan
+    signal = 0.0
+    for i in range(size):
+        slow = ema_next(slow, i, values[i], 26)
+        if i >= 14:
+            fast = ema_next(fast, i - 14, values[i], 12)
+        if i >= 25:
+            line = percent(fast - slow, slow)
+            signal = ema_next(signal, i - 25, line, 9)
+    if size < 34:
+        signal = np.nan
+    return line, signal, line - signal
 
 
 @kernel
@@ -79,20 +90,18 @@ def roc(close):
 @kernel
 def rsi_series(close, n):
     """Wilder's RSI, 0 to 100, as a series (TA-Lib RSI): NaN for the first n bars, 0 where nothing moved."""
-    size = len(close)
-    series = np.full(size, np.nan)
+    series = np.empty(len(close))
     gain = 0.0
     loss = 0.0
-    for i in range(1, size):
-        change = close[i] - close[i - 1]
+    for i in range(len(close)):
+        change = close[i] - close[max(i - 1, 0)]
         if i <= n:
             gain += max(change, 0.0) / n
             loss += max(-change, 0.0) / n
         else:
             gain = (gain * (n - 1) + max(change, 0.0)) / n
             loss = (loss * (n - 1) + max(-change, 0.0)) / n
-        if i >= n:
-            series[i] = percent(gain, gain + loss)
+        series[i] = percent(gain, gain + loss) if i >= n else np.nan
     return series
 
 
@@ -121,11 +130,17 @@ def stochrsi(close):
     if size < 30:
         return np.nan, np.nan, np.nan
     strength = rsi_series(close, 14)
-    fast = np.full(5, np.nan)
+    fast = stochastic(strength, strength, strength, size, 14)
+    last = fast
+    k = 0.0
+    d = 0.0
     for back in range(5 if size >= 32 else 3):
-        fast[4 - back] = stochastic(strength, strength, strength, size - back, 14)
-    k = mean(fast, 5, 3)
-    return fast[4], k, (mean(fast, 3, 3) + mean(fast, 4, 3) + k) / 3.0
+        fast = stochastic(strength, strength, strength, size - back, 14)
+        if back < 3:
+            k += fast / 3.0
+        # Each of the three means of three that d averages holds the value of `back` bars ago once.
+        d += fast * min(back + 1, 5 - back) / 9.0
+    return last, k, d if size >= 32 else np.nan
 
 
 @kernel
@@ -134,21 +149,27 @@ def stoch(high, low, close):
     size = len(close)
     if size < 16:
         return np.nan, np.nan
-    fast = np.empty(3)
-    for back in range(3):
-        fast[2 - back] = stochastic(high, low, close, size - back, 14)
-    return fast[2], mean(fast, 3, 3)
+    last = stochastic(high, low, close, size, 14)
+    before = stochastic(high, low, close, size - 1, 14)
+    return last, (stochastic(high, low, close, size - 2, 14) + before + last) / 3.0
 
 
 @kernel
 def tsi(close):
     """True strength index (25, 13), −100 to 100 (TA-Lib TSI): 100·EMA13(EMA25 ΔC)/EMA13(EMA25 |ΔC|)."""
-    if len(close) < 38:
-        return np.nan
-    change = close[1:] - close[:-1]
-    smooth = ema(ema(change, 25, 0), 13, 24)[-1]
-    size = ema(ema(np.abs(change), 25, 0), 13, 24)[-1]
-    return percent(smooth, size)
+    size = len(close)
+    change = 0.0
+    path = 0.0
+    smooth_change = 0.0
+    smooth_path = 0.0
+    for i in range(1, size):
+        step = close[i] - close[i - 1]
+        change = ema_next(change, i - 1, step, 25)
+        path = ema_next(path, i - 1, abs(step), 25)
+        if i >= 25:
+            smooth_change = ema_next(smooth_change, i - 25, change, 13)
+            smooth_path = ema_next(smooth_path, i - 25, path, 13)
+    return percent(smooth_change, smooth_path) if size >= 38 else np.nan
 
 
 @kernel

@@ -10,13 +10,15 @@ import numpy as np
 from kapman_metrics.technical.averages import (
     ZERO,
     ema,
-    ewm,
+    ema_next,
+    ewm_next,
     highest,
     kernel,
     lowest,
     mean,
     percent,
     true_range,
+    typical,
 )
 from kapman_metrics.technical.parabolic import psar
 
@@ -84,15 +86,18 @@ def cci(high, low, close):
     size = len(close)
     if size < n:
         return np.nan
-    typical = (high[size - n :] + low[size - n :] + close[size - n :]) / 3.0
-    middle = mean(typical, n, n)
+    last = typical(high, low, close, size - 1)
+    flat = True
+    middle = 0.0
+    for i in range(size - n, size):
+        middle += typical(high, low, close, i)
+        flat = flat and typical(high, low, close, i) == last
+    middle /= n
     deviation = 0.0
-    for value in typical:
-        deviation += abs(value - middle)
-    distance = typical[-1] - middle
-    if distance == 0.0 or deviation == 0.0 or highest(typical, n, n) == lowest(typical, n, n):
-        return 0.0
-    return distance / (0.015 * (deviation / n))
+    for i in range(size - n, size):
+        deviation += abs(typical(high, low, close, i) - middle)
+    # Equal values have a deviation of zero, whatever rounding makes of their mean.
+    return 0.0 if flat else (last - middle) / (0.015 * (deviation / n))
 
 
 @kernel
@@ -141,18 +146,18 @@ def kst(close):
     its 45 bars and the first signal its 53.
     """
     size = len(close)
-    line = np.full(9, np.nan)
-    for back in range(9):
-        end = size - back
-        if end >= 45:
-            line[8 - back] = 100.0 * (
-                mean_change(close, end, 10, 10)
-                + 2.0 * mean_change(close, end, 15, 10)
-                + 3.0 * mean_change(close, end, 20, 10)
-                + 4.0 * mean_change(close, end, 30, 15)
-            )
-    signal = mean(line, 9, 9)
-    return line[8], signal, line[8] - signal
+    line = np.nan
+    total = 0.0
+    for end in range(max(size - 8, 45), size + 1):
+        line = 100.0 * (
+            mean_change(close, end, 10, 10)
+            + 2.0 * mean_change(close, end, 15, 10)
+            + 3.0 * mean_change(close, end, 20, 10)
+            + 4.0 * mean_change(close, end, 30, 15)
+        )
+        total += line
+    signal = total / 9.0 if size >= 53 else np.nan
+    return line, signal, line - signal
 
 
 @kernel
@@ -161,25 +166,34 @@ def macd(close):
 
     Both averages are seeded so that they start on bar 26.
     """
+    fast = 0.0
+    slow = 0.0
+    signal = 0.0
+    for i in range(len(close)):
+        slow = ema_next(slow, i, close[i], 26)
+        if i >= 14:
+            fast = ema_next(fast, i - 14, close[i], 12)
+        if i >= 25:
+            signal = ema_next(signal, i - 25, fast - slow, 9)
     if len(close) < 34:
         return np.nan, np.nan, np.nan
-    line = ema(close, 12, 14) - ema(close, 26, 0)
-    signal = ema(line, 9, 25)[-1]
-    return line[-1], signal, line[-1] - signal
+    return fast - slow, signal, fast - slow - signal
 
 
 @kernel
 def mass_index(high, low):
     """Mass index (9, 25): Σ25 of EMA9(H−L)/EMA9(EMA9(H−L)) (TA-Lib MASSI); a ratio of zeros counts 1."""
     size = len(high)
-    if size < 41:
-        return np.nan
-    single = ema(high - low, 9, 0)
-    double = ema(single, 9, 8)
+    single = 0.0
+    double = 0.0
     total = 0.0
-    for i in range(size - 25, size):
-        total += single[i] / double[i] if abs(double[i]) >= ZERO else 1.0
-    return total
+    for i in range(size):
+        single = ema_next(single, i, high[i] - low[i], 9)
+        if i >= 8:
+            double = ema_next(double, i - 8, single, 9)
+        if i >= size - 25:
+            total += single / double if abs(double) >= ZERO else 1.0
+    return total if size >= 41 else np.nan
 
 
 @kernel
@@ -190,17 +204,18 @@ def sma(close, n):
 
 
 @kernel
-def cycle_position(values):
-    """100·(x − MIN10)/(MAX10 − MIN10) as a series; NaN where any of the ten is missing or all are equal."""
-    size = len(values)
-    series = np.full(size, np.nan)
-    present = 0
-    for i in range(size):
-        present = present + 1 if not np.isnan(values[i]) else 0
-        if present >= 10:
-            bottom = lowest(values, i + 1, 10)
-            series[i] = 100.0 * (values[i] - bottom) / (highest(values, i + 1, 10) - bottom)
-    return series
+def cycle_position(values, i):
+    """100·(x − MIN10)/(MAX10 − MIN10) at index i; NaN where any of the ten is missing or all are equal."""
+    if i < 9:
+        return np.nan
+    bottom = values[i]
+    top = values[i]
+    for k in range(i - 9, i):
+        if np.isnan(values[k]):
+            return np.nan
+        bottom = min(bottom, values[k])
+        top = max(top, values[k])
+    return 100.0 * (values[i] - bottom) / (top - bottom)
 
 
 @kernel
@@ -210,18 +225,35 @@ def stc(close):
     Two stochastics over 10 bars, each followed by EMA3, of EMA23 − EMA50; averages seeded with the first
     value. Where a stochastic has no range the average keeps its last value, as pandas does.
     """
-    line = ewm(close, 23) - ewm(close, 50)
-    return ewm(cycle_position(ewm(cycle_position(line), 3)), 3)[-1]
+    fast = slow = smooth = cycle = (np.nan, 1.0, 0)
+    series = np.empty((2, len(close)))
+    value = np.nan
+    for i in range(len(close)):
+        fast, quick = ewm_next(fast, close[i], 23)
+        slow, late = ewm_next(slow, close[i], 50)
+        series[0, i] = quick - late
+        smooth, series[1, i] = ewm_next(smooth, cycle_position(series[0], i), 3)
+        cycle, value = ewm_next(cycle, cycle_position(series[1], i), 3)
+    return value
 
 
 @kernel
 def trix(close):
     """TRIX (15), percent: one-bar change of the triple EMA15 (TA-Lib TRIX)."""
+    single = 0.0
+    double = 0.0
+    triple = 0.0
+    before = 0.0
+    for i in range(len(close)):
+        single = ema_next(single, i, close[i], 15)
+        if i >= 14:
+            double = ema_next(double, i - 14, single, 15)
+        if i >= 28:
+            before = triple
+            triple = ema_next(triple, i - 28, double, 15)
     if len(close) < 44:
         return np.nan
-    triple = ema(ema(ema(close, 15, 0), 15, 14), 15, 28)
-    before = triple[-2]
-    return (triple[-1] / before - 1.0) * 100.0 if before != 0.0 else 0.0
+    return (triple / before - 1.0) * 100.0 if before != 0.0 else 0.0
 
 
 @kernel
@@ -261,9 +293,9 @@ def trend(high, low, close, out):
     out[3], out[4], out[5] = aroon(high, low)
     out[6] = cci(high, low, close)
     out[7] = dpo(close)
-    out[8] = ema(close, 12, 0)[-1]
-    out[9] = ema(close, 14, 0)[-1]
-    out[10] = ema(close, 26, 0)[-1]
+    out[8] = ema(close, 12)
+    out[9] = ema(close, 14)
+    out[10] = ema(close, 26)
     out[11], out[12], out[13], out[14] = ichimoku(high, low)
     out[15], out[16], out[17] = kst(close)
     out[18], out[19], out[20] = macd(close)

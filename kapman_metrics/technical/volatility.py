@@ -7,7 +7,15 @@ TA-Lib does not return, follow `ta` 0.11. Unlike `ta`, a flag is null, not 0, wh
 
 import numpy as np
 
-from kapman_metrics.technical.averages import ema, highest, kernel, lowest, mean, wilder_range
+from kapman_metrics.technical.averages import (
+    ema_next,
+    highest,
+    kernel,
+    lowest,
+    mean,
+    typical,
+    wilder_range,
+)
 
 
 @kernel
@@ -80,7 +88,9 @@ def keltner(high, low, close):
     """
     if len(close) < 20:
         return np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan
-    middle = ema((high + low + close) / 3.0, 20, 0)[-1]
+    middle = 0.0
+    for i in range(len(close)):
+        middle = ema_next(middle, i, typical(high, low, close, i), 20)
     width = 2.0 * wilder_range(high, low, close, 10, 10)
     top = middle + width
     bottom = middle - width

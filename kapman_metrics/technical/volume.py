@@ -7,7 +7,7 @@ first bar. TA-Lib 0.8 is the oracle unless a docstring names `ta` 0.11.
 
 import numpy as np
 
-from kapman_metrics.technical.averages import ema, kernel
+from kapman_metrics.technical.averages import ema_next, kernel, typical
 
 
 @kernel
@@ -72,27 +72,27 @@ def eom(high, low, volume):
 @kernel
 def fi(close, volume):
     """Elder's force index (13), price × shares: EMA13 of (C − C[−1])·V (TA-Lib EFI)."""
-    if len(close) < 14:
-        return np.nan
-    return ema((close[1:] - close[:-1]) * volume[1:], 13, 0)[-1]
+    force = 0.0
+    for i in range(1, len(close)):
+        force = ema_next(force, i - 1, (close[i] - close[i - 1]) * volume[i], 13)
+    return force if len(close) >= 14 else np.nan
 
 
 @kernel
 def mfi(high, low, close, volume):
     """Money flow index (14), 0 to 100 (TA-Lib MFI): share of TP·V on rising TP; 0 under one dollar of flow."""
-    n = 14
     size = len(close)
-    if size < n + 1:
+    if size < 15:
         return np.nan
-    typical = (high[size - n - 1 :] + low[size - n - 1 :] + close[size - n - 1 :]) / 3.0
     up = 0.0
     down = 0.0
-    for i in range(1, n + 1):
-        flow = typical[i] * volume[size - n - 1 + i]
-        if typical[i] > typical[i - 1]:
-            up += flow
-        elif typical[i] < typical[i - 1]:
-            down += flow
+    for i in range(size - 14, size):
+        price = typical(high, low, close, i)
+        before = typical(high, low, close, i - 1)
+        if price > before:
+            up += price * volume[i]
+        elif price < before:
+            down += price * volume[i]
     return 100.0 * (up / (up + down)) if up + down >= 1.0 else 0.0
 
 
@@ -137,7 +137,7 @@ def vwap(high, low, close, volume):
     dollars = 0.0
     shares = 0.0
     for i in range(size - 14, size):
-        dollars += (high[i] + low[i] + close[i]) / 3.0 * volume[i]
+        dollars += typical(high, low, close, i) * volume[i]
         shares += volume[i]
     return dollars / shares if shares > 0.0 else np.nan
 

@@ -2,7 +2,6 @@
 
 Layout of the home folder::
 
-    packages/     unpacked Debian packages, unless the machine has PostgreSQL with TimescaleDB installed
     data/         the cluster (mode 0700, owned by the account that the server runs as)
     log/          server.log and its predecessor
     kapman.conf   settings, written anew at each start
@@ -57,7 +56,8 @@ class EmbeddedServer:
     home: folder for everything. For root, whose server runs as another user, it becomes a link into
         /var/lib if that user can't reach it.
     durable: False gives up crash safety for speed, for throw-away clusters only.
-    packages: folder of unpacked packages to share between homes, by default `home`/packages.
+    packages: folder of the unpacked packages, which homes can share, by default beside `home`. Nothing is
+        unpacked if the machine has PostgreSQL with TimescaleDB installed.
     tell: called with a sentence before each step that takes a person's time; logs by default.
     """
 
@@ -71,7 +71,7 @@ class EmbeddedServer:
     ) -> None:
         self._home = home.absolute()
         self._durable = durable
-        self._shared_packages = packages
+        self._packages = packages.absolute() if packages else self._home.with_name("packages")
         self._tell = tell
 
     def ensure(self) -> str:
@@ -85,7 +85,7 @@ class EmbeddedServer:
         """
         with self._explained():
             if not self._cluster.accepts_connections():
-                self._settle()
+                self._settle(self._home)
                 with exclusive(self._folder / "lock"):
                     self._bring_up()
             return self.url()
@@ -107,26 +107,19 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Stop the server, ending its sessions; nothing happens if it isn't running."""
         with self._explained():
-            cluster = self._cluster
-            if not cluster.data.exists():
-                return
-            with exclusive(self._folder / "lock"):
-                if (server := running(cluster.data)) is None:
-                    return
-                for how in (signal.SIGINT, signal.SIGQUIT):
-                    os.kill(server.pid, how)
-                    if poll(lambda: not is_alive(server.pid), STOP_GIVEN):
-                        return
-                raise DatabaseError(
-                    f"The embedded server (process {server.pid}) doesn't stop.", fix=f"See {cluster.log}."
-                )
+            if self._cluster.data.exists():
+                with exclusive(self._folder / "lock"):
+                    self._end(signal.SIGINT, signal.SIGQUIT)
 
     def remove(self) -> None:
-        """Stop the server and delete what it has put into the home folder, its own packages included."""
-        self.stop()
+        """End the server at once and delete its data, log and settings, but not the packages."""
         with self._explained():
             folder = self._folder
-            for name in ("data", "data.new", "log", "packages"):
+            if not folder.exists():
+                return
+            with exclusive(folder / "lock"):
+                self._end(signal.SIGQUIT)
+            for name in ("data", "data.new", "log"):
                 shutil.rmtree(folder / name, ignore_errors=True)
             for name in ("password", "port", "kapman.conf", "lock"):
                 (folder / name).unlink(missing_ok=True)
@@ -187,6 +180,19 @@ class EmbeddedServer:
         """The psql of the server's own version."""
         return self.bin_folder() / "psql"
 
+    def _end(self, *signals: signal.Signals) -> None:
+        """Send one signal after the other until the server is gone. The caller holds the lock."""
+        cluster = self._cluster
+        if (server := running(cluster.data)) is None:
+            return
+        for how in signals:
+            os.kill(server.pid, how)
+            if poll(lambda: not is_alive(server.pid), STOP_GIVEN):
+                return
+        raise DatabaseError(
+            f"The embedded server (process {server.pid}) doesn't stop.", fix=f"Its log is {cluster.log}."
+        )
+
     @property
     def _folder(self) -> Path:
         return self._home.resolve()
@@ -195,27 +201,19 @@ class EmbeddedServer:
     def _cluster(self) -> Cluster:
         return Cluster(self._folder, Account.for_data(self._folder / "data"), self._durable, self._tell)
 
-    @property
-    def _packages(self) -> Path:
-        shared = self._shared_packages
-        if shared and self._cluster.account.can_reach(shared.resolve()):
-            return shared.resolve()
-        return self._folder / "packages"
-
     def _find_binaries(self) -> Binaries | None:
         """Binaries that are here already and fit the cluster, if there is one."""
         cluster = self._cluster
-        found = [there] if (there := unpacked(self._packages)) else []
-        if (
-            cluster.account.is_named
-        ):  # initdb needs a passwd entry, or the wrapper that only the packages have
+        found = [there] if (there := unpacked(self._packages.resolve())) else []
+        if cluster.account.is_named:  # else initdb needs the wrapper that only the packages have
             found += installed()
-        return next((one for one in found if cluster.major() in (None, one.major)), None)
+        fitting = (one for one in found if cluster.major() in (None, one.major))
+        return next((one for one in fitting if cluster.account.can_reach(one.bin)), None)
 
     def _bring_up(self) -> None:
         """Fetch, create and start what is missing. The caller holds the lock."""
         cluster = self._cluster
-        binaries = self._find_binaries() or fetch(self._packages, self._tell)
+        binaries = self._find_binaries() or fetch(self._settle(self._packages), self._tell)
         if cluster.major() not in (None, binaries.major):
             raise DatabaseError(
                 f"The data in {cluster.data} needs PostgreSQL {cluster.major()}, which isn't here.",
@@ -225,23 +223,23 @@ class EmbeddedServer:
             cluster.create(binaries)
         cluster.start(binaries)
 
-    def _settle(self) -> None:
-        """Make the home folder where the server's account can reach it."""
-        self._home.parent.mkdir(parents=True, exist_ok=True)
+    def _settle(self, path: Path) -> Path:
+        """Make a folder where the server's account can reach it, and return where that is."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         account = self._cluster.account
-        if not account.can_reach(self._folder.parent):
+        if not account.can_reach(path.resolve().parent):
             # Only root gets here. The name is derived, so that the same project finds its server again.
-            elsewhere = Path("/var/lib") / f"kapman-{hashlib.sha256(bytes(self._home)).hexdigest()[:12]}"
+            elsewhere = Path("/var/lib") / f"kapman-{hashlib.sha256(bytes(path)).hexdigest()[:12]}"
             with contextlib.suppress(FileNotFoundError):
-                self._home.rmdir()
+                path.rmdir()
             with contextlib.suppress(FileExistsError):
-                self._home.symlink_to(elsewhere)
-            self._tell(
-                f"The server can't reach {self._home} as user {account.uid}: its files are in {elsewhere}"
-            )
-        self._folder.mkdir(exist_ok=True)
-        if self._folder.stat().st_uid == os.geteuid():
-            self._folder.chmod(0o755)
+                path.symlink_to(elsewhere)
+            self._tell(f"User {account.uid}, who runs the server, can't reach {path}: it is in {elsewhere}")
+        folder = path.resolve()
+        folder.mkdir(exist_ok=True)
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o755)
+        return folder
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -141,7 +141,8 @@ def structure_dump(connection: Connection) -> str:
     for every pave on one server. Extensions are told by name and version.
     """
     parts: list[str] = []
-    with connection.transaction():
+    # Rolled back, because SET LOCAL would outlive a savepoint in the caller's transaction.
+    with connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL search_path = ''")
         connection.execute("SET LOCAL IntervalStyle = 'postgres'")
         for heading, query in _SECTIONS:

@@ -4,51 +4,23 @@ from kapman_resources.database import Connection
 from kapman_resources.errors import DatabaseError, Refused
 
 BOOKKEEPING_SCHEMA = "kapman_meta"
-MINIMUM_TIMESCALEDB = (2, 19)
-MINIMUM_POSTGRESQL = 15
 
 # Tables of Dagster's own storage: dropping them in the middle of a run would lose the run itself.
 _DAGSTER_TABLES = ["event_logs", "runs"]
 
-_GET_TIMESCALEDB = (
-    "Point DATABASE_URL at a PostgreSQL 15 to 18 with TimescaleDB 2.19 or later, or leave it unset to use "
-    "the embedded server (`kapman db start`)."
-)
 
-
-def require_timescaledb(connection: Connection) -> None:
-    """Check that the server can carry the contract, before anything is dropped or created.
+def refuse_restoring(connection: Connection) -> None:
+    """Check that no restore is under way in the connection's database.
 
     Raises:
-        DatabaseError: PostgreSQL or TimescaleDB is missing, not preloaded or too old, or a killed restore
-            has left this database in restoring mode.
+        DatabaseError: it is in TimescaleDB's restoring mode, as a killed restore leaves it.
     """
-    version = connection.info.server_version
-    if version < MINIMUM_POSTGRESQL * 10000:
-        raise DatabaseError(f"The server is PostgreSQL {version // 10000}.", fix=_GET_TIMESCALEDB)
-    row = connection.execute(
-        """
-        SELECT coalesce(installed_version, default_version),
-               current_setting('timescaledb.max_background_workers', true) IS NOT NULL,
-               coalesce(current_setting('timescaledb.restoring', true), 'off')
-        FROM (VALUES ('timescaledb')) AS wanted (name) LEFT JOIN pg_available_extensions USING (name)
-        """
-    ).fetchone()
-    available, preloaded, restoring = row or (None, False, "off")
-    if available is None:
-        raise DatabaseError("The server has no TimescaleDB.", fix=_GET_TIMESCALEDB)
-    if not preloaded:
+    row = connection.execute("SELECT current_setting('timescaledb.restoring', true)").fetchone()
+    if row and row[0] == "on":
         raise DatabaseError(
-            "The server has TimescaleDB but does not load it.",
-            fix="Add timescaledb to shared_preload_libraries in postgresql.conf and restart the server.",
-        )
-    if tuple(int(part) for part in available.split("-")[0].split(".")[:2]) < MINIMUM_TIMESCALEDB:
-        raise DatabaseError(f"The server's TimescaleDB is {available}.", fix=_GET_TIMESCALEDB)
-    if restoring == "on":
-        raise DatabaseError(
-            f"Database {connection.info.dbname!r} is in TimescaleDB's restoring mode, left by a restore that "
-            "did not end.",
-            fix="Run the restore again, or pave the database.",
+            f"Database {connection.info.dbname!r} is in TimescaleDB's restoring mode: a restore is under way "
+            "or was killed.",
+            fix="Wait for it or run it again, or pave the database.",
         )
 
 

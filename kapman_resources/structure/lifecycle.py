@@ -65,7 +65,7 @@ def drop_expired_chunks(database: Database, as_of: dt.date) -> list[str]:
             type_ = TABLES[table].column(TABLES[table].time_column or "").type
             try:
                 chunks = connection.execute(
-                    sql.SQL("SELECT drop_chunks(%s::regclass, older_than => %s::date::{})").format(
+                    sql.SQL("SELECT public.drop_chunks(%s::regclass, older_than => %s::date::{})").format(
                         sql.SQL(type_)
                     ),
                     (f"public.{table}", as_of - RETENTION),
@@ -82,9 +82,9 @@ def drop_expired_chunks(database: Database, as_of: dt.date) -> list[str]:
 def _retain(connection: Connection, table: str) -> None:
     if _has_policy(connection, table, "policy_retention", "drop_after", RETENTION):
         return
-    connection.execute("SELECT remove_retention_policy(%s::regclass, if_exists => true)", (table,))
+    connection.execute("SELECT public.remove_retention_policy(%s::regclass, if_exists => true)", (table,))
     connection.execute(
-        "SELECT add_retention_policy(%s::regclass, drop_after => %s::interval)", (table, RETENTION)
+        "SELECT public.add_retention_policy(%s::regclass, drop_after => %s::interval)", (table, RETENTION)
     )
 
 
@@ -104,9 +104,9 @@ def _keep_in_columns(connection: Connection, table: str) -> None:
         )
     if _has_policy(connection, table, "policy_compression", "compress_after", COLUMNSTORE_AFTER):
         return
-    connection.execute("CALL remove_columnstore_policy(%s::regclass, if_exists => true)", (table,))
+    connection.execute("CALL public.remove_columnstore_policy(%s::regclass, if_exists => true)", (table,))
     connection.execute(
-        "CALL add_columnstore_policy(%s::regclass, after => %s::interval)", (table, COLUMNSTORE_AFTER)
+        "CALL public.add_columnstore_policy(%s::regclass, after => %s::interval)", (table, COLUMNSTORE_AFTER)
     )
 
 

@@ -5,7 +5,7 @@ import glob
 import hashlib
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration, MigrationList, default_migration_table
 
+from kapman_resources.connection_errors import require_timescaledb
 from kapman_resources.database import Connection, Database
 from kapman_resources.errors import Refused, StructureError
 from kapman_resources.settings import PROJECT
-from kapman_resources.structure.guards import BOOKKEEPING_SCHEMA, refuse_foreign, require_timescaledb
+from kapman_resources.structure.guards import BOOKKEEPING_SCHEMA, refuse_foreign, refuse_restoring
 from kapman_resources.structure.lifecycle import apply_lifecycle
 from kapman_resources.tables import TABLES, Column
 
@@ -78,7 +79,7 @@ class _Backend(PostgresqlPsycopgBackend):
     def apply_one(self, migration: Migration, force: bool = False, mark: bool = True) -> None:
         with self.transaction():
             migration.process_steps(self, "apply", force=force)
-            super().mark_one(migration, log=False)
+            self.mark_one(migration, log=False)
             self.log_migration(migration, "apply")
             self._open.execute(
                 "INSERT INTO kapman_meta.migration_checksums (migration_id, checksum) VALUES (%s, %s)",
@@ -88,7 +89,7 @@ class _Backend(PostgresqlPsycopgBackend):
     def rollback_one(self, migration: Migration, force: bool = False) -> None:
         with self.transaction():
             migration.process_steps(self, "rollback", force=force)
-            super().unmark_one(migration, log=False)
+            self.unmark_one(migration, log=False)
             self.log_migration(migration, "rollback")
             self._open.execute(
                 "DELETE FROM kapman_meta.migration_checksums WHERE migration_id = %s", (migration.id,)
@@ -152,7 +153,7 @@ def _read(folder: Path) -> MigrationList:
     return migrations
 
 
-def _run(action: Any, migration: Migration) -> None:
+def _run(action: Callable[[Migration], None], migration: Migration) -> None:
     try:
         action(migration)
     except psycopg.Error as error:
@@ -168,6 +169,7 @@ def _migrating(database: Database) -> Iterator[_Backend]:
     with database.connect(autocommit=True) as connection:
         require_timescaledb(connection)
         refuse_foreign(connection)
+        refuse_restoring(connection)
         connection.execute("SET lock_timeout = '60s'")
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))

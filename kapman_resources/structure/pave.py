@@ -7,9 +7,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from kapman_resources.connection_errors import require_timescaledb
 from kapman_resources.database import MAINTENANCE_DATABASE, Connection, Database
 from kapman_resources.errors import DatabaseError, Refused
-from kapman_resources.structure.guards import refuse_foreign, require_timescaledb
+from kapman_resources.structure.guards import refuse_foreign
 from kapman_resources.structure.migrations import migrate
 
 _LOCK_SPACE = 0x4B504156  # "KPAV"
@@ -72,7 +73,7 @@ def pave(database: Database) -> None:
             _replace(server, database)
         except psycopg.Error as error:
             raise DatabaseError(
-                f"Database {database.name!r} can't be paved: {str(error).strip()}.",
+                f"Database {database.name!r} can't be paved: {error.diag.message_primary or error}.",
                 fix="Mend that (the role must own the database and have CREATEDB), then pave again.",
             ) from error
         migrate(database)

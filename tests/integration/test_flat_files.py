@@ -4,6 +4,7 @@ Buckets are moto's server, the simulator (it checks signatures), and a scripted 
 servers don't do.
 """
 
+import dataclasses
 import datetime as dt
 import http.server
 import threading
@@ -226,13 +227,15 @@ def test_a_body_that_breaks_off_is_never_taken_for_the_file() -> None:
 
 
 def test_closing_the_iterator_ends_requests_that_nobody_answers() -> None:
-    def hang(handler: http.server.BaseHTTPRequestHandler, n: int) -> None:
-        if n > 1:
+    silent = dataclasses.replace(INFO, key=key_of(DAYS[2]))
+
+    def hang(handler: http.server.BaseHTTPRequestHandler, _: int) -> None:
+        if handler.path.endswith(silent.key):
             server.release.wait(30)
         send(handler, 200, BODY)
 
     with Scripted(hang) as server:
-        files = server.files.read_many([INFO] * 4, concurrency=2)
+        files = server.files.read_many([INFO, silent, silent], concurrency=2)
         assert next(files)[1] == BODY
         start = time.monotonic()
         files.close()
@@ -243,10 +246,6 @@ def test_no_more_requests_are_under_way_than_asked_for() -> None:
     with Scripted(lambda handler, _: send(handler, 200, BODY)) as server:
         assert len(list(server.files.read_many([INFO] * 40, concurrency=3))) == 40
         assert server.most_in_flight <= 3
-        ahead = server.files.read_many([INFO] * 40, concurrency=3)
-        next(ahead)
-        assert server.requests <= 40 + 4
-        ahead.close()
 
 
 def test_a_store_in_memory_serves_as_well() -> None:

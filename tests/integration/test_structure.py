@@ -129,6 +129,7 @@ def test_the_dump_is_independent_of_the_session(connection: Connection) -> None:
     connection.execute("SET LOCAL intervalstyle = 'iso_8601'")
     connection.execute("SET LOCAL datestyle = 'German'")
     assert structure_dump(connection) == before
+    assert connection.execute("SHOW search_path").fetchone() == ("kapman_meta, public",), "left as it was"
 
 
 def test_a_pave_keeps_what_the_database_is_besides_its_content(database: Database) -> None:
@@ -219,6 +220,18 @@ def test_a_foreign_database_is_refused_and_left_alone(database: Database) -> Non
             operation(database)
     with database.connect() as connection:
         assert connection.execute("SELECT count(*) FROM customers").fetchone() == (1,)
+
+
+def test_a_killed_restore_is_named_and_a_pave_mends_it(database: Database) -> None:
+    migrate(database)
+    with database.connect(autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET timescaledb.restoring = on").format(sql.Identifier(database.name))
+        )
+    with pytest.raises(DatabaseError, match="restoring mode"):
+        migrate(database)
+    pave(database)
+    assert migrate(database) == []
 
 
 def test_dagsters_storage_is_never_dropped(database: Database) -> None:
@@ -625,6 +638,16 @@ def test_the_lifecycle_is_applied_once_and_names_its_enforcer(connection: Connec
             "not available in this edition",
         )
         assert before == []
+
+
+def test_the_lifecycle_does_not_depend_on_the_search_path(connection: Connection) -> None:
+    connection.execute("SET LOCAL search_path = 'analytics'")
+    if is_community(connection):
+        connection.execute("SELECT public.remove_retention_policy('public.ohlcv')")
+        connection.execute("CALL public.remove_columnstore_policy('public.options_chains')")
+    apply_lifecycle(connection)
+    assert ask(connection, AUDITS["retention_is_730_days"])[0] == []
+    assert ask(connection, AUDITS["columnstore_after_120_days"])[0] == []
 
 
 def test_a_policy_with_another_interval_is_replaced(connection: Connection) -> None:

@@ -66,10 +66,10 @@ class Vendor:
         return answer
 
 
-def page(results: Sequence[object] | None, status: int = 200, **fields: object) -> Response:
+def page(results: Sequence[object] | None, **fields: object) -> Response:
     body = {"status": "OK", "results": results} | fields
     kept = {name: value for name, value in body.items() if value is not None}
-    return Response(json.dumps(kept), status, media_type="application/json")
+    return Response(json.dumps(kept), media_type="application/json")
 
 
 def refusal(status: int, message: str = "no", **headers: str) -> Response:
@@ -102,7 +102,9 @@ def vendor(start: Callable[[], Vendor]) -> Vendor:
     return start()
 
 
-def api(vendor: Vendor, patience: Patience = QUICK, rate_limit: float = 0, concurrency: int = 16) -> VendorApi:
+def api(
+    vendor: Vendor, patience: Patience = QUICK, rate_limit: float = 0, concurrency: int = 16
+) -> VendorApi:
     return VendorApi(vendor.url, KEY, rate_limit, concurrency, patience)
 
 
@@ -169,10 +171,238 @@ TRANSIENT: dict[str, Callable[[], Response]] = {
     "not a page: Object missing required field `status`": lambda: Response(b'{"results":[]}'),
     "not a page: Expected `array`": lambda: Response(b'{"status":"OK","results":{"a":1}}'),
     "not a page: Expected `object`": lambda: Response(b"[]"),
-    "status text 'ERROR'": lambda: page([], status_text=1) if False else page([], **{"status": "ERROR"}),
+    "status text 'ERROR'": lambda: page([], status="ERROR"),
     "fewer results": lambda: page([1], count=2),
     "repeats page 1": lambda: page([1, 2]),
     "RemoteProtocolError": lambda: StreamingResponse(_broken_off()),
     "no complete answer": lambda: StreamingResponse(_dripping()),
     "damaged compression": lambda: Response(b"not gzip", headers={"Content-Encoding": "gzip"}),
 }
+
+
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_trouble_once_is_asked_for_again(vendor: Vendor, name: str) -> None:
+    """The chain is the same as of an undisturbed run, and the traffic tells what happened."""
+    proper = vendor.pages_of([1, 2], [3], [4])
+    vendor.answer = lambda request, n: TRANSIENT[name]() if n == 2 else proper(request, n)
+    client = api(vendor)
+    assert results_of(one_chain(client)) == [[1, 2], [3], [4]]
+    assert (client.traffic.requests, client.traffic.retries) == (4, 1)
+    ((reason, times),) = client.traffic.trouble.items()
+    assert times == 1
+    assert name.partition(",")[0].partition(" (")[0] in reason or "repeats page 1" in reason
+
+
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_trouble_that_stays_fails_the_chain_with_a_sentence(vendor: Vendor, name: str) -> None:
+    proper = vendor.pages_of([1, 2], [3], [4])
+    vendor.answer = lambda request, n: TRANSIENT[name]() if n >= 2 else proper(request, n)
+    arrived: list[str] = []
+    fetched = api(vendor).chains(["BRK.B"], on_chain=lambda one, _: arrived.append(one))
+    text = str(fetched.failed["BRK.B"])
+    assert (arrived, fetched.fetched) == ([], {})
+    assert "/v3/snapshot/options/BRK.B" in text
+    assert "3 attempts" in text
+    assert name.partition(",")[0].partition(" (")[0].removeprefix("status ") in text
+    assert len(vendor.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("next_url", "reason"),
+    [
+        ("{url}/v3/snapshot/options/AAPL?limit=250", "leads back to an earlier page"),
+        ("{url}/other?cursor=1", "leads back to an earlier page"),
+        ("http://[::1", "next_url is not a URL"),
+        ("file:///etc/passwd", "another origin, file://"),
+    ],
+)
+def test_a_next_url_that_loops_or_is_none_fails_without_another_attempt(
+    vendor: Vendor, next_url: str, reason: str
+) -> None:
+    vendor.answer = lambda _, n: page([n], next_url=next_url.format(url=vendor.url))
+    with pytest.raises(VendorError, match=reason):
+        one_chain(api(vendor))
+    assert len(vendor.asked) <= 2
+
+
+def test_the_key_is_never_sent_to_another_host(vendor: Vendor, start: Callable[[], Vendor]) -> None:
+    stranger = start()
+    vendor.answer = lambda *_: page([1], next_url=f"{stranger.url}/v3/snapshot/options/AAPL?cursor=1")
+    with pytest.raises(VendorError, match="another origin"):
+        one_chain(api(vendor))
+    vendor.answer = lambda *_: Response(status_code=302, headers={"Location": f"{stranger.url}/"})
+    with pytest.raises(VendorError, match="status 302"):
+        one_chain(api(vendor))
+    assert stranger.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "names"),
+    [
+        (401, "doesn't accept the API key for option chain snapshot"),
+        (403, "plan doesn't include option chain"),
+    ],
+)
+def test_a_missing_entitlement_ends_everything_at_once(vendor: Vendor, status: int, names: str) -> None:
+    vendor.answer = lambda *_: refusal(status, f"Unknown key {KEY}")
+    with pytest.raises(EntitlementError, match=names) as error:
+        api(vendor, concurrency=2).chains([f"U{n}" for n in range(50)], on_chain=lambda *_: None)
+    assert len(vendor.asked) <= 2, "neither retried nor asked for the other underlyings"
+    assert "MASSIVE_API_KEY" in str(error.value)
+    assert KEY not in str(error.value)
+
+
+@pytest.mark.parametrize("key", [None, "", "two words", "line\nfeed", "ключ"])
+def test_an_impossible_key_is_refused_before_anything_is_sent(vendor: Vendor, key: str | None) -> None:
+    with pytest.raises(EntitlementError, match="MASSIVE_API_KEY"):
+        VendorApi(vendor.url, key).reference_tickers()
+    assert vendor.asked == []
+
+
+def test_one_bad_underlying_does_not_cost_the_others(vendor: Vendor) -> None:
+    good = vendor.pages_of([1], [2])
+    bad = {"/v3/snapshot/options/GONE": 404, "/v3/snapshot/options/SICK": 500}
+
+    def answer(request: Request, n: int) -> Response:
+        status = bad.get(request.url.path)
+        return refusal(status, "not today") if status else good(request, n)
+
+    vendor.answer = answer
+    progress: list[tuple[int, int]] = []
+    arrived: dict[str, int] = {}
+    fetched = api(vendor).chains(
+        ["AAPL", "GONE", "MSFT", "SICK", "AAPL", "NVDA"],
+        on_chain=lambda one, pages: arrived.update({one: len(pages)}),
+        on_progress=lambda done, total: progress.append((done, total)),
+    )
+    assert list(fetched.fetched.items()) == [("AAPL", 2), ("MSFT", 2), ("NVDA", 2)]
+    assert arrived == dict.fromkeys(fetched.fetched, 2)
+    assert list(fetched.failed) == ["GONE", "SICK"]
+    assert "status 404: not today" in str(fetched.failed["GONE"])
+    assert (fetched.pages, fetched.traffic.requests) == (6, 6 + 1 + 3)
+    assert progress == [(n, 5) for n in range(1, 6)]
+
+
+def test_a_vendor_that_never_answers_ends_the_run_not_each_underlying(vendor: Vendor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    nobody = VendorApi(f"http://127.0.0.1:{port}", KEY, patience=QUICK, concurrency=2)
+    with pytest.raises(VendorError, match=r"127\.0\.0\.1 doesn't answer .*3 attempts.*KAPMAN_API_URL"):
+        nobody.chains([f"U{n}" for n in range(50)], on_chain=lambda *_: None)
+    assert nobody.traffic.requests <= 2 * 3
+
+
+def test_retry_after_is_honoured_and_an_absurd_one_fails_at_once(vendor: Vendor) -> None:
+    proper = vendor.pages_of([1])
+    vendor.answer = lambda r, n: refusal(429, **{"Retry-After": "1"}) if n == 1 else proper(r, n)
+    one_chain(api(vendor))
+    assert vendor.asked[1].at - vendor.asked[0].at >= 1
+
+    date, later = "Fri, 20 Nov 2026 21:00:00 GMT", "Fri, 20 Nov 2026 22:00:00 GMT"
+    vendor.answer = lambda *_: refusal(429, Date=date, **{"Retry-After": later})
+    with pytest.raises(VendorError, match=r"one attempt, .* asks to wait 3600 s.*KAPMAN_RATE_LIMIT"):
+        one_chain(api(vendor))
+
+
+def test_a_throttled_key_holds_every_request_not_only_the_throttled_one(vendor: Vendor) -> None:
+    proper = vendor.pages_of([1])
+    vendor.answer = lambda r, n: refusal(429, **{"Retry-After": "1"}) if n == 1 else proper(r, n)
+    underlyings = [f"U{n}" for n in range(6)]
+    api(vendor, concurrency=1).chains(underlyings, on_chain=lambda *_: None)
+    assert min(ask.at for ask in vendor.asked[1:]) - vendor.asked[0].at >= 1
+
+
+def test_the_rate_limit_is_shared_by_all_requests_of_a_client(vendor: Vendor) -> None:
+    vendor.answer = vendor.pages_of([1])
+    client = api(vendor, rate_limit=40)
+    client.reference_tickers()
+    client.chains([f"U{n}" for n in range(29)], on_chain=lambda *_: None)
+    # 30 requests at 40/s with at most a tenth of a second's worth (4) at once.
+    assert vendor.asked[-1].at - vendor.asked[0].at >= (30 - 1 - 4) / 40 * 0.98
+    for first, fifth in zip(vendor.asked, vendor.asked[20:], strict=False):
+        assert fifth.at - first.at >= (20 - 4 - 1) / 40 * 0.9
+
+
+def test_chains_arrive_one_at_a_time_while_others_are_fetched(vendor: Vendor) -> None:
+    """`on_chain` may use a connection or a file without locks, and a slow one doesn't stop the network."""
+    vendor.answer = vendor.pages_of([1], [2])
+    inside, most = [0], [0]
+    seen: list[int] = []
+
+    def on_chain(_: str, pages: list[RawPage]) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        deadline = time.monotonic() + 5
+        if not seen:  # the first one waits until the others' requests have come in meanwhile
+            while len(vendor.asked) < 8 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        seen.append(len(vendor.asked))
+        inside[0] -= 1
+
+    api(vendor, concurrency=4).chains([f"U{n}" for n in range(4)], on_chain=on_chain)
+    assert most == [1]
+    assert seen[0] == 8
+
+
+def test_an_error_of_the_callers_ends_the_fetch(vendor: Vendor) -> None:
+    vendor.answer = vendor.pages_of([1])
+
+    def disk_full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        api(vendor, concurrency=1).chains(["A", "B", "C"], on_chain=disk_full)
+    assert len(vendor.asked) == 1
+
+
+def test_it_works_where_an_event_loop_is_running(vendor: Vendor) -> None:
+    vendor.answer = vendor.pages_of([1], [2])
+
+    async def inside_a_loop() -> int:
+        return len(one_chain(api(vendor)))
+
+    assert asyncio.run(inside_a_loop()) == 2
+
+
+def test_the_key_never_shows(vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:
+    """In no log at any level, no error, no traceback with its locals, no repr."""
+    caplog.set_level(logging.DEBUG)
+    texts: list[str] = []
+    for answer in (
+        vendor.pages_of([1], [2]),
+        lambda *_: refusal(403, f"key {KEY}"),
+        lambda *_: refusal(500, KEY),
+        lambda *_: page([], status=KEY),
+        lambda *_: page([1], next_url="http://elsewhere.example/"),
+        lambda *_: StreamingResponse(_dripping()),
+    ):
+        vendor.answer = answer
+        client = api(vendor)
+        try:
+            one_chain(client)
+        except VendorError as error:
+            texts += traceback.TracebackException.from_exception(error, capture_locals=True).format()
+            texts.append(repr(error))
+        texts += [repr(client), repr(client.traffic)]
+    texts += [record.getMessage() for record in caplog.records]
+    assert len(texts) > 20
+    assert [text for text in texts if KEY in text] == []
+
+
+def test_the_simulated_market_arrives_whole() -> None:
+    """The same code against the demo's vendor: reference pages and a chain with its odd contracts."""
+    options = MarketOptions(symbols=60, sessions=30, underlyings=3, contracts=80, today=TODAY)
+    with Simulator(options) as simulator:
+        environment = simulator.environment
+        key = environment.get("MASSIVE_API_KEY") or environment["POLYGON_API_KEY"]
+        client = VendorApi(environment["KAPMAN_API_URL"], key)
+        listed = decode_tickers(one.body for one in client.reference_tickers())
+        chains: dict[str, list[RawPage]] = {}
+        fetched = client.chains(["AAPL", "MSFT"], on_chain=lambda one, pages: chains.update({one: pages}))
+    assert {"AAPL", "MSFT"} <= set(listed.frame["symbol"])
+    assert listed.rejected == []
+    for underlying, pages in chains.items():
+        decoded = decode_chain((one.body for one in pages), underlying=underlying, session=TODAY)
+        assert decoded.contracts_read == fetched.fetched[underlying]
+        assert decoded.contracts_read == decoded.frame.height + sum(decoded.ignored.values())
+        assert decoded.frame.height > 50
