@@ -13,8 +13,8 @@ CREATE DATABASE kapman OWNER kapman TEMPLATE template0;
 REVOKE CONNECT, TEMPORARY ON DATABASE kapman FROM PUBLIC;
 
 CREATE ROLE dagster LOGIN PASSWORD :'dagster_password';
--- Recording an event costs a fifth, and a crash of the server loses at most the last moments of a run's
--- log, which run monitoring then fails. The market data's own commits wait for the disk.
+-- Every event of a run is a commit. A crash of the server loses at most the last moments of a run's log,
+-- which run monitoring then fails; the market data's own commits wait for the disk.
 ALTER ROLE dagster SET synchronous_commit = off;
 CREATE DATABASE dagster OWNER dagster TEMPLATE template0;
 REVOKE CONNECT, TEMPORARY ON DATABASE dagster FROM PUBLIC;

@@ -130,7 +130,7 @@ class DailySnapshotsConfig(dg.Config):
 )
 def daily_snapshots(
     context: dg.AssetExecutionContext, config: DailySnapshotsConfig, database: DatabaseResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult:
     """Read the bars once, compute each session, publish whole sessions."""
     database.hold()
     wanted = selected_sessions(context)

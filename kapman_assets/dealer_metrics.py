@@ -152,7 +152,7 @@ class DealerMetricsConfig(dg.Config):
 )
 def dealer_metrics(
     context: dg.AssetExecutionContext, config: DealerMetricsConfig, database: DatabaseResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult:
     """Compute and publish each session that has option chains and snapshots."""
     database.hold()
     wanted = selected_sessions(context)

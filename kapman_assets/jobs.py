@@ -1,6 +1,7 @@
 """Jobs and schedules: the repave, the day's load, the evening's option snapshot, validation, retention."""
 
 import datetime as dt
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -140,5 +141,5 @@ def retention_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}")
 
 
-JOBS = [repave, daily, daily_options, validate, enforce_retention]
+JOBS: list[Any] = [repave, daily, daily_options, validate, enforce_retention]
 SCHEDULES = [daily_schedule, daily_options_schedule, retention_schedule]

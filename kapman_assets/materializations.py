@@ -1,7 +1,8 @@
 """How a run tells Dagster what it has published."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -16,8 +17,8 @@ _LOG_NO_EVENTS = "__source_asset_observation__"
 
 
 def materialized_sessions(
-    context: dg.AssetExecutionContext, loads: Iterable[Load], metadata: dict[str, object] | None = None
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    context: dg.AssetExecutionContext, loads: Iterable[Load], metadata: Mapping[str, Any] | None = None
+) -> dg.MaterializeResult:
     """Record one materialization for each published session; the others stay unmaterialized."""
     for load in loads:
         context.log_event(
@@ -31,9 +32,9 @@ def materialized_sessions(
     return dg.MaterializeResult(metadata={_LOG_NO_EVENTS: True})
 
 
-def load_metadata(load: Load) -> dict[str, object]:
+def load_metadata(load: Load) -> dict[str, Any]:
     """The numbers of a load that people look for first."""
-    shown: dict[str, object] = {"dagster/row_count": load.rows_written, "rows_read": load.rows_read}
+    shown: dict[str, Any] = {"dagster/row_count": load.rows_written, "rows_read": load.rows_read}
     if load.rows_quarantined:
         shown["rows_quarantined"] = load.rows_quarantined
     if load.ignored:
@@ -45,7 +46,7 @@ def load_metadata(load: Load) -> dict[str, object]:
     return shown
 
 
-def table_metadata(table: Table) -> dict[str, object]:
+def table_metadata(table: Table) -> dict[str, Any]:
     """Definition metadata of an asset that is a table: its name and its columns with their units."""
     return {
         "dagster/table_name": f"public.{table.name}",

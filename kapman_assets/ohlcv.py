@@ -153,7 +153,7 @@ AUDITS = (
 )
 def ohlcv(
     context: dg.AssetExecutionContext, database: DatabaseResource, vendor: VendorResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult:
     """Load the sessions whose files are new or republished; what is unchanged is left alone."""
     database.hold()
     parameters = database.audit_parameters()

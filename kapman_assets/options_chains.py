@@ -212,7 +212,7 @@ def options_chains(
     config: OptionsChainsConfig,
     database: DatabaseResource,
     vendor: VendorResource,
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult:
     """Archive the live chains, then publish every wanted session that the vault holds."""
     database.hold()
     with database.connect() as connection:

@@ -23,7 +23,7 @@ from kapman_resources.vault import Vault
 from kapman_resources.vendor_api import VendorApi
 
 
-class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class DatabaseResource(dg.ConfigurableResource):
     """The one TimescaleDB database: `DATABASE_URL`, else the embedded server, started on first use."""
 
     _held: ExitStack = PrivateAttr(default_factory=ExitStack)
@@ -73,7 +73,7 @@ class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         }
 
 
-class VendorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class VendorResource(dg.ConfigurableResource):
     """The vendor's flat files and REST API; without credentials the demo's simulator stands in."""
 
     @cached_property
@@ -107,4 +107,5 @@ class VendorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             s3_endpoint=s.vault_s3_endpoint,
             s3_access_key_id=s.vault_s3_access_key_id,
             s3_secret_access_key=s.vault_s3_secret_access_key,
+            s3_region=s.vault_s3_region,
         )

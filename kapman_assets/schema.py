@@ -83,7 +83,7 @@ class SchemaConfig(dg.Config):
 )
 def schema(
     context: dg.AssetExecutionContext, config: SchemaConfig, database: DatabaseResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult:
     """Pave or migrate, verify the structure, record that it passed."""
     # The job's name decides, not its config: `dagster job execute` ignores a job's default config.
     pave = config.pave or context.run.job_name == REPAVE_JOB

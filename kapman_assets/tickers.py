@@ -58,7 +58,7 @@ AUDITS = (
 )
 def tickers(
     context: dg.AssetExecutionContext, database: DatabaseResource, vendor: VendorResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> dg.MaterializeResult:
     """Fetch and archive the reference pages, then publish them; who is no longer listed becomes inactive."""
     database.hold()
     with database.connect() as connection:

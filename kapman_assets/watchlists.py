@@ -82,7 +82,7 @@ AUDITS = (
     backfill_policy=ONE_RUN,
     description="Watchlists, reconciled from `data/watchlists/*.txt`: leavers become inactive, nothing is deleted.",
 )
-def watchlists(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def watchlists(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
     """Make the table say what the files say, and name every symbol that is no ticker."""
     database.hold()
     files = read_watchlists(settings().watchlists)

@@ -62,8 +62,7 @@ def simulator(  # noqa: PLR0913  (one argument per option)
     """
     # Imported late: `kapman simulator --help` needs neither NumPy nor a web server.
     from kapman_simulator.market import Unservable  # noqa: PLC0415
-    from kapman_simulator.serving import open_vendor  # noqa: PLC0415
-    from kapman_simulator.vendor import Address  # noqa: PLC0415
+    from kapman_simulator.serving import Address, open_vendor  # noqa: PLC0415
 
     if list_faults or "list" in faults:
         _print_faults()

@@ -69,7 +69,7 @@ class _Indicator:
         ]
 
 
-def _single(  # noqa: PLR0913, PLR0917 - a row of the table below
+def _single(
     name: str, parameters: str, formula: str, units: str, minimum: int, oracle: str, null_rule: str = ""
 ) -> _Indicator:
     """An indicator with one output of its own name."""
@@ -83,12 +83,12 @@ _MOMENTUM = (
     _single("awesome_oscillator", "5, 34", "SMA5 − SMA34 of (H+L)/2", _PRICE, 34, "TA-Lib AO"),
     _single("kama", "10, 2, 30", "k += s²·(C−k), s = ER·(2/3−2/31)+2/31, ER = |C−C[−10]|/Σ10|ΔC|", _PRICE, 11, "TA-Lib KAMA"),
     _Indicator("ppo", "12, 26, 9", "TA-Lib PPO", (
-        _Output("ppo", "100·(EMA12−EMA26)/EMA26 of C, both starting on bar 26", _PERCENT, 26),
+        _Output("ppo", "100·(EMA12−EMA26)/EMA26 of C", _PERCENT, 26),
         _Output("ppo_signal", "EMA9 of ppo", _PERCENT, 34, oracle="TA-Lib EMA of PPO"),
         _Output("ppo_hist", "ppo − ppo_signal", _PERCENT, 34, oracle="TA-Lib EMA of PPO"),
     )),
     _Indicator("pvo", "12, 26, 9", "TA-Lib PVO", (
-        _Output("pvo", "100·(EMA12−EMA26)/EMA26 of V, both starting on bar 26; 0 if EMA26 is 0", _PERCENT, 26),
+        _Output("pvo", "100·(EMA12−EMA26)/EMA26 of V; 0 if EMA26 is 0", _PERCENT, 26),
         _Output("pvo_signal", "EMA9 of pvo", _PERCENT, 34, oracle="TA-Lib EMA of PVO"),
         _Output("pvo_hist", "pvo − pvo_signal", _PERCENT, 34, oracle="TA-Lib EMA of PVO"),
     )),
@@ -269,7 +269,7 @@ TECHNICAL: tuple[Metric, ...] = (
 """technical_indicators_json, in the order of its keys; candlestick patterns have no output level."""
 
 
-def _price(  # noqa: PLR0913, PLR0917 - a row of the table below
+def _price(
     name: str, parameters: str, formula: str, units: str, minimum: int, null_rule: str = "", oracle: str = OWN
 ) -> Metric:
     return Metric("", name, "", parameters, formula, units, minimum, null_rule, oracle)

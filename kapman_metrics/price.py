@@ -11,7 +11,7 @@ import polars as pl
 from kapman_metrics.catalogue import PRICE
 from kapman_metrics.rendering import json_column
 from kapman_metrics.technical import averages
-from kapman_metrics.technical.averages import highest, kernel, lowest, mean, wilder_range
+from kapman_metrics.technical.averages import Array, highest, kernel, lowest, mean, wilder_range
 from kapman_metrics.technical.engine import fingerprint
 from kapman_metrics.windows import HISTORY_SESSIONS, BarWindows
 
@@ -37,13 +37,13 @@ def price_metrics(bars: pl.DataFrame, sessions: Sequence[datetime.date]) -> pl.D
 
 
 @kernel
-def above_percent(value, base):  # type: ignore[no-untyped-def]
+def above_percent(value: float, base: float) -> float:
     """By how many percent a value lies above a base; not finite for a base of zero."""
     return 100.0 * (value / base - 1.0)
 
 
 @kernel
-def population_deviation(values):  # type: ignore[no-untyped-def]
+def population_deviation(values: Array) -> float:
     """Standard deviation with denominator n."""
     middle = mean(values, len(values), len(values))
     total = 0.0
@@ -53,7 +53,7 @@ def population_deviation(values):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def relative_volume(volume):  # type: ignore[no-untyped-def]
+def relative_volume(volume: Array) -> tuple[float, float]:
     """rvol and vsi: the volume over the mean of the 20 before, and its distance in their deviations."""
     size = len(volume)
     if size < 21:
@@ -66,7 +66,7 @@ def relative_volume(volume):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def historical_volatility(close, n):  # type: ignore[no-untyped-def]
+def historical_volatility(close: Array, n: int) -> float:
     """Annualised population deviation of the last n log returns, as a fraction."""
     size = len(close)
     if size < n + 1 or lowest(close, size, n + 1) <= 0.0:
@@ -81,7 +81,7 @@ def _price_kernel() -> Callable[..., None]:
     sources = fingerprint(averages)
 
     @numba.njit(nogil=True, cache=True, error_model="numpy")
-    def fill(starts, ends, opens, highs, lows, closes, volumes, out):  # type: ignore[no-untyped-def]
+    def fill(starts, ends, opens, highs, lows, closes, volumes, out):  # type: ignore[no-untyped-def]  # noqa: PLR0913
         sources  # noqa: B018 - referred to so that it is a closure variable
         for row in range(len(ends)):
             window = slice(starts[row], ends[row])

@@ -59,11 +59,8 @@ class BarWindows:
         _check_values(ordered)
         asked = pl.col("date").is_in(pl.Series(list(sessions), dtype=pl.Date).implode())
         rows = (
-            ordered.select(
-                "date",
-                bar=pl.int_range(pl.len()),
-                first=pl.int_range(pl.len()).first().over("ticker_id"),
-            )
+            ordered.select(pl.int_range(pl.len()).alias("bar"), "ticker_id", "date")
+            .with_columns(pl.col("bar").min().over("ticker_id").alias("first"))
             .filter(asked)
             .select("bar", start=pl.max_horizontal("first", pl.col("bar") - (HISTORY_SESSIONS - 1)))
         )

@@ -104,10 +104,9 @@ def _fixed_rows(columns: list[Column], frame: pl.DataFrame) -> memoryview:
             null = series.is_null().to_numpy()
             rows[length][null] = -1
             absent.append((null, slice(start, start + place.itemsize)))
-    content = rows.view("u1")
     if not absent:
-        return content.data
-    content = content.reshape(frame.height, rows.itemsize)
+        return rows.view("u1").data
+    content = rows.view("u1").reshape(frame.height, rows.itemsize)
     present = np.ones(content.shape, dtype=bool)
     for null, place in absent:
         present[null, place] = False

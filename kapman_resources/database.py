@@ -11,7 +11,7 @@ from psycopg import conninfo, sql
 from kapman_resources.connection_errors import explain
 from kapman_resources.errors import Refused
 
-Connection = psycopg.Connection[tuple]  # type: ignore[type-arg]
+Connection = psycopg.Connection[tuple]
 
 # Advisory locks are per database, and the pave drops ours: the lock lives in the maintenance database
 # of the same server, under a number made from our database's name.

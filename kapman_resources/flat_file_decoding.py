@@ -176,7 +176,7 @@ class _Lines:
     @classmethod
     def of(cls, content: bytes, session: dt.date) -> "_Lines":
         content = content.removeprefix(b"\xef\xbb\xbf")
-        if b"\r\n" in content:
+        if b"\r" in content:  # looking for the pair costs 20 times as much
             content = content.replace(b"\r\n", b"\n")
         header, _, text = content.partition(b"\n")
         names = tuple(header.decode("utf-8", "replace").split(","))

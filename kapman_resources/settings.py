@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     vault_s3_secret_access_key: SecretStr | None = Field(
         None, validation_alias="KAPMAN_VAULT_S3_SECRET_ACCESS_KEY"
     )
+    vault_s3_region: str | None = Field(None, validation_alias="KAPMAN_VAULT_S3_REGION")
     watchlists: Path = Field(PROJECT / "data" / "watchlists", validation_alias="KAPMAN_WATCHLISTS")
 
     @field_validator("home", "watchlists")

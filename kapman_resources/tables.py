@@ -54,7 +54,7 @@ class Table:
 
     def column(self, name: str) -> Column:
         """The column of that name (KeyError if there is none)."""
-        return next(column for column in self.columns if column.name == name)
+        return {column.name: column for column in self.columns}[name]
 
 
 def _created_at() -> Column:

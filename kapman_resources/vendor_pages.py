@@ -8,15 +8,14 @@ the items into pages or ordered them.
 import datetime as dt
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-import msgspec
 import polars as pl
 
-from kapman_resources.errors import VendorError
+from kapman_resources.page_items import Items, Record, Rejected, first_reason
 
 MAX_SYMBOL_LENGTH = 32
 MAX_STRIKE = 1e8
@@ -26,9 +25,6 @@ MAX_EXPIRY_DAYS = 3660
 
 _NEW_YORK = ZoneInfo("America/New_York")
 _LARGEST_EXACT_INTEGER = 2.0**53
-
-Rejected = tuple[bytes, str]
-"""An unusable item: its raw JSON and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +84,7 @@ class DecodedChain:
     underlying_price: float | None
 
 
-class _Record(msgspec.Struct, frozen=True, gc=False):
-    """Read-only JSON object; unknown keys are skipped."""
-
-
-class _Ticker(_Record, frozen=True, gc=False):
+class _Ticker(Record, frozen=True, gc=False):
     ticker: str | None = None
     name: str | None = None
     market: str | None = None
@@ -106,7 +98,7 @@ class _Ticker(_Record, frozen=True, gc=False):
     last_updated_utc: str | None = None
 
 
-class _Details(_Record, frozen=True, gc=False):
+class _Details(Record, frozen=True, gc=False):
     contract_type: str | None = None
     expiration_date: str | None = None
     shares_per_contract: float | None = None
@@ -114,36 +106,36 @@ class _Details(_Record, frozen=True, gc=False):
     ticker: str | None = None
 
 
-class _Day(_Record, frozen=True, gc=False):
+class _Day(Record, frozen=True, gc=False):
     # A float holds nanoseconds to 256 ns, and the vendor's midnights exactly: enough to tell a day.
     close: float | None = None
     volume: float | None = None
     last_updated: float | None = None
 
 
-class _Greeks(_Record, frozen=True, gc=False):
+class _Greeks(Record, frozen=True, gc=False):
     delta: float | None = None
     gamma: float | None = None
     theta: float | None = None
     vega: float | None = None
 
 
-class _Quote(_Record, frozen=True, gc=False):
+class _Quote(Record, frozen=True, gc=False):
     bid: float | None = None
     ask: float | None = None
 
 
-class _Trade(_Record, frozen=True, gc=False):
+class _Trade(Record, frozen=True, gc=False):
     price: float | None = None
 
 
-class _Underlying(_Record, frozen=True, gc=False):
+class _Underlying(Record, frozen=True, gc=False):
     price: float | None = None
     value: float | None = None  # an index has a value instead of a price
     last_updated: float | None = None
 
 
-class _Contract(_Record, frozen=True, gc=False):
+class _Contract(Record, frozen=True, gc=False):
     details: _Details | None = None
     day: _Day | None = None
     greeks: _Greeks | None = None
@@ -156,83 +148,6 @@ class _Contract(_Record, frozen=True, gc=False):
 
 _NO_DETAILS, _NO_DAY, _NO_GREEKS = _Details(), _Day(), _Greeks()
 _NO_QUOTE, _NO_TRADE, _NO_UNDERLYING = _Quote(), _Trade(), _Underlying()
-
-_T = TypeVar("_T", bound=_Record)
-
-
-class _TypedPage(msgspec.Struct, Generic[_T], gc=False):
-    results: list[_T]
-
-
-class _RawResults(msgspec.Struct, gc=False):
-    results: list[msgspec.Raw]
-
-
-_raw_results = msgspec.json.Decoder(_RawResults).decode
-_tickers_page = msgspec.json.Decoder(_TypedPage[_Ticker]).decode
-_one_ticker = msgspec.json.Decoder(_Ticker).decode
-_chain_page = msgspec.json.Decoder(_TypedPage[_Contract]).decode
-_one_contract = msgspec.json.Decoder(_Contract).decode
-
-
-class _Items(Generic[_T]):
-    """Typed items of all pages, and how to find each one's raw text again; `read` counts all, usable or not."""
-
-    def __init__(
-        self,
-        pages: Iterable[bytes],
-        typed_page: Callable[[bytes], _TypedPage[_T]],
-        typed_item: Callable[[msgspec.Raw], _T],
-    ) -> None:
-        self.items: list[_T] = []
-        self.rejected: list[Rejected] = []
-        self._sources: list[tuple[int, Callable[[], list[msgspec.Raw]]]] = []
-        for number, body in enumerate(pages, start=1):
-            first = len(self.items)
-            try:
-                self.items += typed_page(body).results
-                # The raw texts are cut out only when one of this page's items turns out to be unusable.
-                self._sources.append((first, lambda body=body, number=number: _cut(body, number)))  # type: ignore[misc]
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                kept = self._one_by_one(_cut(body, number), typed_item)
-                self._sources.append((first, lambda kept=kept: kept))  # type: ignore[misc]
-        self.read = len(self.items) + len(self.rejected)
-
-    def _one_by_one(
-        self, raws: Sequence[msgspec.Raw], typed_item: Callable[[msgspec.Raw], _T]
-    ) -> list[msgspec.Raw]:
-        kept = []
-        for raw in raws:
-            try:
-                self.items.append(typed_item(raw))
-                kept.append(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self.rejected.append((bytes(raw), f"wrong type: {error}"))
-        return kept
-
-    def reject(self, found: pl.DataFrame) -> None:
-        """Move items to the rejected ones; `found` has their positions `row` (ascending) and a `reason`."""
-        bounds = [*(first for first, _ in self._sources), len(self.items)]
-        rows = found.select("row", "reason").rows()
-        for page, (first, cut) in enumerate(self._sources):
-            mine = [(row - first, reason) for row, reason in rows if first <= row < bounds[page + 1]]
-            if mine:
-                raws = cut()
-                self.rejected += [(bytes(raws[row]), reason) for row, reason in mine]
-
-    def all_rejected(self) -> list[Rejected]:
-        """The rejected items in an order that doesn't depend on the pages."""
-        return sorted(self.rejected)
-
-
-def _cut(body: bytes, number: int) -> list[msgspec.Raw]:
-    try:
-        return _raw_results(body).results
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise VendorError(
-            f"Page {number} can't be decoded: {error}.",
-            fix="Fetch the subject again; if the page came from the vault, run its verification.",
-        ) from None
 
 
 class _Books(NamedTuple):
@@ -266,16 +181,16 @@ def decode_tickers(pages: Iterable[bytes]) -> DecodedTickers:
     Raises:
         VendorError: a page is not a JSON object with a list `results`.
     """
-    source = _Items(pages, _tickers_page, _one_ticker)
+    source = Items(pages, _Ticker)
     books = _Books(Counter(), Counter())
     raw = _ticker_columns(source.items)
 
-    usable = raw.with_columns(reason=_first_reason(_SYMBOL_RULES))
+    usable = raw.with_columns(reason=first_reason(_SYMBOL_RULES))
     source.reject(usable.filter(pl.col("reason").is_not_null()))
     usable = usable.filter(pl.col("reason").is_null()).drop("reason")
 
     foreign = usable.filter(pl.col("market") != "stocks")["market"].to_list()
-    books.ignored.update(f"market {market!r}" for market in foreign)
+    books.ignored.update(f"market {market[:40]!r}" for market in foreign)
     usable = usable.filter(pl.col("market").is_null() | (pl.col("market") == "stocks"))
 
     frame = _drop_ticker_duplicates(_clean_tickers(usable, books), books)
@@ -285,7 +200,7 @@ def decode_tickers(pages: Iterable[bytes]) -> DecodedTickers:
 
 
 def _ticker_columns(items: Sequence[_Ticker]) -> pl.DataFrame:
-    columns = {name: [getattr(item, field) for item in items] for name, field in _TICKER_TEXTS.items()}
+    columns = {name: [getattr(item, key) for item in items] for name, key in _TICKER_TEXTS.items()}
     schema: dict[str, type[pl.DataType]] = dict.fromkeys(columns, pl.String)
     return pl.DataFrame(
         columns
@@ -376,7 +291,7 @@ def decode_chain(pages: Iterable[bytes], *, underlying: str, session: dt.date) -
     Raises:
         VendorError: a page is not a JSON object with a list `results`.
     """
-    source = _Items(pages, _chain_page, _one_contract)
+    source = Items(pages, _Contract)
     books = _Books(Counter(), Counter())
     own_root = underlying.removeprefix("I:").replace(".", "")
     judged = _chain_columns(source.items).lazy().with_columns(_root_columns(source.items, own_root))
@@ -467,7 +382,7 @@ def _derived(session: dt.date) -> list[pl.Expr]:
 @functools.lru_cache(maxsize=8)
 def _judgement(session: dt.date) -> list[pl.Expr]:
     volume = pl.when(pl.col("stale") | pl.col("no_bar")).then(0.0).otherwise(pl.col("day_volume"))
-    return [volume.alias("volume"), _first_reason(_contract_rules(session)).alias("reason")]
+    return [volume.alias("volume"), first_reason(_contract_rules(session)).alias("reason")]
 
 
 def _day_in_nanoseconds(session: dt.date) -> tuple[float, float]:
@@ -484,7 +399,7 @@ _IGNORED = (_OTHER_TYPE, _ADJUSTED, _EXPIRED)
 def _contract_rules(session: dt.date) -> list[tuple[pl.Expr, str]]:
     """What takes a contract out of the frame, in the order in which the reasons apply."""
     strike, horizon = pl.col("strike"), session + dt.timedelta(days=MAX_EXPIRY_DAYS)
-    noise = 1e-9 * pl.max_horizontal(strike.abs(), pl.lit(1.0))  # what binary arithmetic leaves behind
+    noise = 1e-9 + 1e-15 * strike  # what binary arithmetic leaves behind
     return [
         (pl.col("contract_type") == "other", _OTHER_TYPE),
         (pl.col("adjusted"), _ADJUSTED),
@@ -494,16 +409,14 @@ def _contract_rules(session: dt.date) -> list[tuple[pl.Expr, str]]:
         (pl.col("expiration_date").is_null(), "expiration date is not a date"),
         (pl.col("expiration_date") > horizon, "expiration date more than ten years away"),
         (strike.is_null(), "strike missing"),
-        (~strike.is_finite() | (strike >= MAX_STRIKE), "strike too large"),
+        (~strike.is_finite() | (pl.col("strike_price") >= MAX_STRIKE), "strike too large"),
         (strike <= 0, "strike not positive"),
-        ((strike - pl.col("strike_price")).abs() > noise, "strike with more than four decimals"),
+        (
+            ((strike - pl.col("strike_price")).abs() > noise) | (pl.col("strike_price") == 0),
+            "strike with more than four decimals",
+        ),
         (pl.col("expiration_date") < session, _EXPIRED),
     ]
-
-
-def _first_reason(rules: Sequence[tuple[pl.Expr, str]]) -> pl.Expr:
-    """The reason of the first rule that applies, else null."""
-    return pl.coalesce(pl.when(applies).then(pl.lit(reason)) for applies, reason in rules)
 
 
 _NOT_NEGATIVE = ["bid", "ask", "last", "implied_volatility", "volume", "open_interest", "shares_per_contract"]

@@ -1,12 +1,12 @@
-"""The vendor's REST API: reference tickers and option chain snapshots, page by page."""
+"""The vendor's REST API: reference tickers, option chain snapshots and splits, page by page."""
 
 import asyncio
 import base64
 import itertools
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from hashlib import md5
-from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -18,37 +18,29 @@ from starlette.routing import Route
 
 from kapman_simulator.answers import Answer, AnswerFault, Page, PageFault, PageRequest
 from kapman_simulator.market import Market, Ticker
-from kapman_simulator.ports import listening_socket
 
 TICKER_LIMIT, TICKER_LIMIT_MAX = 100, 1000
 CONTRACT_LIMIT, CONTRACT_LIMIT_MAX = 10, 250
+SPLIT_LIMIT, SPLIT_LIMIT_MAX = 100, 5000
 
 
 class BadParameter(ValueError):
     """A query parameter that the vendor refuses with 400."""
 
 
-class _Listing(NamedTuple):
-    """What a first request or a cursor asks for: the rows and where the page starts."""
-
-    rows: list[bytes]
-    offset: int
-    limit: int
-    cursor_of: Callable[[int], str]
-
-
 class ApiServer:
-    """The API on a port of loopback, in a thread."""
+    """The API on a listening socket, in a thread."""
 
-    def __init__(self, host: str, port: int, key: str) -> None:
+    def __init__(self, bound: socket.socket, key: str) -> None:
         self._key = key
         self._numbers = itertools.count(1)
-        self._socket = listening_socket(host, port)
+        self._socket = bound
         self.port = int(self._socket.getsockname()[1])
         app = Starlette(
             routes=[
                 Route("/v3/reference/tickers", self._tickers),
                 Route("/v3/snapshot/options/{underlying:path}", self._chain),
+                Route("/stocks/v1/splits", self._splits),
             ],
             exception_handlers={404: self._not_found, BadParameter: self._bad_parameter},
         )
@@ -85,6 +77,19 @@ class ApiServer:
             return self._market.chains.get(underlying, [])
 
         return await self._page(request, "options", underlying, select, CONTRACT_LIMIT, CONTRACT_LIMIT_MAX)
+
+    async def _splits(self, request: Request) -> Response:
+        def select(parameters: dict[str, str]) -> list[bytes]:
+            return [
+                row.json
+                for row in self._market.splits
+                if row.symbol == parameters.get("ticker", row.symbol)
+                and row.execution_date == parameters.get("execution_date", row.execution_date)
+                and row.execution_date >= parameters.get("execution_date.gte", "")
+                and row.execution_date <= parameters.get("execution_date.lte", "9999")
+            ]
+
+        return await self._page(request, "splits", "splits", select, SPLIT_LIMIT, SPLIT_LIMIT_MAX)
 
     async def _page(
         self,

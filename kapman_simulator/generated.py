@@ -10,7 +10,7 @@ from kapman_simulator.market import Market
 from kapman_simulator.objects import key_of
 from kapman_simulator.options import MarketOptions
 from kapman_simulator.prices import daily_bars
-from kapman_simulator.reference import tickers
+from kapman_simulator.reference import splits, tickers
 from kapman_simulator.sessions import last_completed_session, session_on_or_before, window
 from kapman_simulator.underlyings import UNDERLYINGS
 
@@ -39,4 +39,6 @@ def generate(options: MarketOptions) -> Market:
             )
             for symbol in UNDERLYINGS[: options.underlyings]
         }
-        return Market(today, writing.result(), tickers(listings, today), chains, notes)
+        return Market(
+            today, writing.result(), tickers(listings, today), chains, splits(listings, today), notes
+        )

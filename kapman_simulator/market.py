@@ -19,17 +19,26 @@ class Ticker(NamedTuple):
     json: bytes
 
 
+class Split(NamedTuple):
+    """One split: the fields that the API filters by, and its JSON object as it goes over the wire."""
+
+    symbol: str
+    execution_date: str
+    json: bytes
+
+
 @dataclass
 class Market:
     """A vendor's market on one day.
 
     today: the session that the option chains belong to. files: bucket key → object, in order of the keys.
     tickers: sorted by symbol. chains: underlying → JSON objects of its contracts in the order of the pages.
-    notes: sentences for the person who started the simulator.
+    splits: newest first. notes: sentences for the person who started the simulator.
     """
 
     today: date
     files: dict[str, bytes]
     tickers: list[Ticker]
     chains: dict[str, list[bytes]]
+    splits: list[Split] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

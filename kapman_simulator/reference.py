@@ -1,12 +1,14 @@
-"""Reference rows of the generated market, as `/v3/reference/tickers` returns them."""
+"""Reference rows and splits of the generated market, as `/v3/reference/tickers` and `/stocks/v1/splits` have them."""
 
+import math
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from hashlib import blake2b
 
 import msgspec
 
 from kapman_simulator.listings import Listing
-from kapman_simulator.market import Ticker
+from kapman_simulator.market import Split, Ticker
 
 _FIGI_LETTERS = "0123456789BCDFGHJKLMNPQRSTVWXYZ"  # a FIGI has no vowels
 
@@ -43,6 +45,36 @@ def _fields(row: Listing, today: date, active: bool) -> dict[str, str | bool]:
         fields["delisted_utc"] = f"{day}T04:00:00Z"
     fields["last_updated_utc"] = updated.strftime("%Y-%m-%dT%H:%M:%SZ")
     return fields
+
+
+def splits(listings: list[Listing], today: date) -> list[Split]:
+    """Every split up to `today`, newest first."""
+    events = [
+        (date.fromordinal(day).isoformat(), row, ratio)
+        for row in listings
+        for day, ratio in row.splits
+        if day <= today.toordinal()
+    ]
+    events.sort(key=lambda event: (event[0], event[1].symbol), reverse=True)
+    return [
+        Split(row.symbol, day, msgspec.json.encode(_split(row, day, ratio, today)))
+        for day, row, ratio in events
+    ]
+
+
+def _split(row: Listing, day: str, ratio: float, today: date) -> dict[str, str | float]:
+    split_from, split_to = Fraction(ratio).limit_denominator(1000).as_integer_ratio()[::-1]
+    later = [r for d, r in row.splits if date.fromisoformat(day).toordinal() <= d <= today.toordinal()]
+    return {
+        "adjustment_type": "forward_split" if ratio > 1 else "reverse_split",
+        "execution_date": day,
+        # What a price before this day is multiplied by to compare with today's.
+        "historical_adjustment_factor": round(1 / math.prod(later), 10),
+        "id": blake2b(f"{row.symbol} {day}".encode(), digest_size=16).hexdigest(),
+        "split_from": split_from,
+        "split_to": split_to,
+        "ticker": row.symbol,
+    }
 
 
 def _number(text: str, below: int) -> int:

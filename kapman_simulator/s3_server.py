@@ -1,6 +1,7 @@
 """The vendor's bucket: moto's S3 behind a check of every request's signature, and faults in between."""
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,6 @@ from werkzeug.serving import make_server
 
 from kapman_simulator.answers import Answer, ObjectFault, ObjectRequest, s3_error
 from kapman_simulator.objects import BUCKET
-from kapman_simulator.ports import listening_socket
 from kapman_simulator.signature import SignatureRefused, verify
 
 REGION = "us-east-1"
@@ -31,25 +31,20 @@ class _KeepAliveHandler(MotoRequestHandler):
 
 
 class BucketServer:
-    """S3 on a port of loopback, in threads. moto keeps its buckets per process: one server in a process."""
+    """S3 on a listening socket, in threads. moto keeps its buckets per process: one server in a process."""
 
-    def __init__(self, host: str, port: int, access_key_id: str, secret: str) -> None:
+    def __init__(self, bound: socket.socket, access_key_id: str, secret: str) -> None:
         logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
         self.faults: list[ObjectFault] = []
         self._key_pair = (access_key_id, secret)
         self._moto = create_backend_app("s3")
         for bucket in (BUCKET, VAULT_BUCKET):
             self._backend.create_bucket(bucket, REGION)
-        # werkzeug ends the process when it can't bind a port; a socket that is bound already spares it the attempt.
-        with listening_socket(host, port) as bound:
-            self.port = int(bound.getsockname()[1])
+        with bound:
+            host, port = bound.getsockname()[:2]
+            self.port = int(port)
             self._server = make_server(
-                host,
-                self.port,
-                self._app,
-                threaded=True,
-                request_handler=_KeepAliveHandler,
-                fd=bound.fileno(),
+                host, port, self._app, threaded=True, request_handler=_KeepAliveHandler, fd=bound.fileno()
             )
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True

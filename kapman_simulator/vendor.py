@@ -1,7 +1,7 @@
 """The vendor in one process: both servers over one market, and the settings that point the platform at them."""
 
+import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from kapman_simulator.api_server import ApiServer
 from kapman_simulator.faults import plant
@@ -15,23 +15,14 @@ S3_ACCESS_KEY_ID = "demo-access-key"
 S3_SECRET_ACCESS_KEY = "demo-secret-key"  # noqa: S105
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where to listen; port 0 takes a free one."""
-
-    host: str = "127.0.0.1"
-    api_port: int = 0
-    s3_port: int = 0
-
-
 class Vendor:
     """Both servers; they accept connections from `start` to `stop`."""
 
-    def __init__(self, market: Market, address: Address) -> None:
+    def __init__(self, market: Market, api_socket: socket.socket, s3_socket: socket.socket) -> None:
         self.market = market
-        self._host = address.host
-        self._api = ApiServer(address.host, address.api_port, API_KEY)
-        self._bucket = BucketServer(address.host, address.s3_port, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY)
+        self._host = str(api_socket.getsockname()[0])
+        self._api = ApiServer(api_socket, API_KEY)
+        self._bucket = BucketServer(s3_socket, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY)
         self._served: dict[str, bytes] = {}
         self.set_faults(())
 

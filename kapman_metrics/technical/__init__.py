@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from kapman_metrics.catalogue import TECHNICAL
@@ -32,6 +33,8 @@ def technical_indicators(bars: pl.DataFrame, sessions: Sequence[datetime.date]) 
     """
     windows = BarWindows.of(bars, sessions)
     numbers = windows.evaluate(technical_kernel(), len(_COMPUTED))
-    values = {metric.path: numbers[:, column] for column, metric in enumerate(_COMPUTED)}
-    values |= {("pattern_recognition", name): column for name, column in candlesticks(windows).items()}
+    values: dict[tuple[str, ...], np.ndarray | pl.Series] = {
+        **{metric.path: numbers[:, column] for column, metric in enumerate(_COMPUTED)},
+        **{("pattern_recognition", name): column for name, column in candlesticks(windows).items()},
+    }
     return windows.keys.with_columns(json_column(values).alias("technical_indicators_json"))

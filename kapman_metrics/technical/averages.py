@@ -10,6 +10,9 @@ These functions are compiled into the caller that `engine` builds and are never 
 import numba
 import numpy as np
 
+Array = np.ndarray
+State = tuple[float, float, int]
+
 kernel = numba.njit(nogil=True, error_model="numpy")
 """Compile lazily, without the GIL; 0/0 is NaN instead of an exception."""
 
@@ -18,7 +21,7 @@ ZERO = 1e-14
 
 
 @kernel
-def mean(values, end, n):
+def mean(values: Array, end: int, n: int) -> float:
     """Arithmetic mean of the n values before index `end`."""
     total = 0.0
     for i in range(end - n, end):
@@ -27,7 +30,7 @@ def mean(values, end, n):
 
 
 @kernel
-def highest(values, end, n):
+def highest(values: Array, end: int, n: int) -> float:
     """Largest of the n values before index `end`."""
     top = values[end - n]
     for i in range(end - n + 1, end):
@@ -36,7 +39,7 @@ def highest(values, end, n):
 
 
 @kernel
-def lowest(values, end, n):
+def lowest(values: Array, end: int, n: int) -> float:
     """Smallest of the n values before index `end`."""
     bottom = values[end - n]
     for i in range(end - n + 1, end):
@@ -45,7 +48,7 @@ def lowest(values, end, n):
 
 
 @kernel
-def ema_next(average, seen, value, n):
+def ema_next(average: float, seen: int, value: float, n: int) -> float:
     """One step of TA-Lib's EMA: the mean of the first n values, then weight 2/(n+1).
 
     `seen` counts the values before this one; up to the n-th, `average` carries their sum.
@@ -58,7 +61,7 @@ def ema_next(average, seen, value, n):
 
 
 @kernel
-def ema(values, n):
+def ema(values: Array, n: int) -> float:
     """TA-Lib's EMA at the last value; NaN for fewer than n."""
     average = 0.0
     for i in range(len(values)):
@@ -67,7 +70,7 @@ def ema(values, n):
 
 
 @kernel
-def ewm_next(state, value, n):
+def ewm_next(state: State, value: float, n: int) -> tuple[State, float]:
     """One step of pandas' `ewm(span=n, min_periods=n, adjust=False).mean()`, gaps included.
 
     `state` is (average, weight of what came before, values seen), (NaN, 1.0, 0) at first. A NaN repeats
@@ -85,25 +88,27 @@ def ewm_next(state, value, n):
             average = value
         else:
             if average != value:
+                if n == 3:  # pandas' exception for weights of one half: after a gap they still add up to 1
+                    alpha = 1.0 - weight
                 average = (weight * average + alpha * value) / (weight + alpha)
             weight = 1.0
     return (average, weight, seen), average if seen >= n else np.nan
 
 
 @kernel
-def typical(high, low, close, i):
+def typical(high: Array, low: Array, close: Array, i: int) -> float:
     """(H + L + C)/3 of bar i."""
     return (high[i] + low[i] + close[i]) / 3.0
 
 
 @kernel
-def true_range(high, low, close, i):
+def true_range(high: Array, low: Array, close: Array, i: int) -> float:
     """Largest of today's range and the distances of its ends from yesterday's close; i ≥ 1."""
     return max(high[i] - low[i], abs(high[i] - close[i - 1]), abs(low[i] - close[i - 1]))
 
 
 @kernel
-def wilder_range(high, low, close, n, first):
+def wilder_range(high: Array, low: Array, close: Array, n: int, first: int) -> float:
     """Wilder's average true range: mean of the n true ranges from index `first` ≥ 1, then (n−1 : 1)."""
     size = len(close)
     if size < first + n:
@@ -118,7 +123,7 @@ def wilder_range(high, low, close, n, first):
 
 
 @kernel
-def percent(part, whole):
+def percent(part: float, whole: float) -> float:
     """100 · part / whole, and TA-Lib's 0 where the denominator counts as zero."""
     if abs(whole) < ZERO:
         return 0.0

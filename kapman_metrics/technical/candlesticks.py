@@ -38,10 +38,10 @@ def candlesticks(windows: BarWindows) -> dict[str, pl.Series]:
 def _series(windows: BarWindows) -> list[tuple[int, slice]]:
     """The series to hand to TA-Lib: index of the first bar, and the rows of the result it answers."""
     quarter = pl.col("date").dt.year() * 4 + pl.col("date").dt.quarter()
-    first_of_quarter = windows.bars.select(
-        pl.int_range(pl.len()).first().over("ticker_id", quarter)
-    ).to_series()
-    anchors = first_of_quarter.to_numpy()[windows.ends - 1]
+    bars = windows.bars.select(
+        pl.int_range(pl.len()).alias("bar"), "ticker_id", quarter.alias("quarter")
+    ).with_columns(pl.col("bar").min().over("ticker_id", "quarter").alias("first"))
+    anchors = bars["first"].to_numpy()[windows.ends - 1]
     breaks = np.flatnonzero(np.diff(anchors, prepend=-1))
     return [
         (int(max(windows.starts[row], anchors[row] - _LEAD)), slice(row, following))

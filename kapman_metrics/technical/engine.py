@@ -32,7 +32,7 @@ def technical_kernel() -> Callable[..., None]:
     sources = fingerprint(averages, momentum, parabolic, trend, volatility, volume)
 
     @numba.njit(nogil=True, cache=True, error_model="numpy")
-    def fill(starts, ends, opens, highs, lows, closes, volumes, out):  # type: ignore[no-untyped-def]
+    def fill(starts, ends, opens, highs, lows, closes, volumes, out):  # type: ignore[no-untyped-def]  # noqa: PLR0913
         sources  # noqa: B018 - referred to so that it is a closure variable, see above
         for row in range(len(ends)):
             window = slice(starts[row], ends[row])

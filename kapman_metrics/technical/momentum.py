@@ -6,11 +6,20 @@ bar; NaN where the window is shorter than TA-Lib's lookback.
 
 import numpy as np
 
-from kapman_metrics.technical.averages import ZERO, ema_next, highest, kernel, lowest, percent, true_range
+from kapman_metrics.technical.averages import (
+    ZERO,
+    Array,
+    ema_next,
+    highest,
+    kernel,
+    lowest,
+    percent,
+    true_range,
+)
 
 
 @kernel
-def awesome_oscillator(high, low):
+def awesome_oscillator(high: Array, low: Array) -> float:
     """AO(5, 34): SMA5 − SMA34 of (H+L)/2, price units (TA-Lib AO)."""
     size = len(high)
     if size < 34:
@@ -26,39 +35,35 @@ def awesome_oscillator(high, low):
 
 
 @kernel
-def kama(close):
+def kama(close: Array) -> float:
     """Kaufman's adaptive average (10, 2, 30), price units (TA-Lib KAMA(10)).
 
-    The running sum of |ΔC| is carried in TA-Lib's own order: after a stretch of equal closes its
-    residue decides whether the efficiency ratio is 0 or 1.
+    k += s²·(C − k) from the close of bar 10, s = ER·(2/3 − 2/31) + 2/31, ER = |C − C[−10]|/Σ10|ΔC|, and 1
+    where nothing moved.
     """
     n = 10
     size = len(close)
     if size < n + 1:
         return np.nan
     slow = 2.0 / 31.0
-    fast_minus_slow = 2.0 / 3.0 - slow
-    path = 0.0
-    for i in range(n):
-        path += abs(close[i] - close[i + 1])
     average = close[n - 1]
     for i in range(n, size):
-        if i > n:
-            path -= abs(close[i - n - 1] - close[i - n])
-            path += abs(close[i] - close[i - 1])
+        path = 0.0
+        for k in range(i - n, i):
+            path += abs(close[k + 1] - close[k])
         change = close[i] - close[i - n]
-        efficiency = 1.0 if path <= change or abs(path) < ZERO else abs(change / path)
-        constant = efficiency * fast_minus_slow + slow
+        efficiency = 1.0 if path <= change or path < ZERO else abs(change / path)
+        constant = efficiency * (2.0 / 3.0 - slow) + slow
         average = (close[i] - average) * (constant * constant) + average
     return average
 
 
 @kernel
-def percentage_oscillator(values):
+def percentage_oscillator(values: Array) -> tuple[float, float, float]:
     """PPO / PVO (12, 26, 9) in percent: line, signal, histogram (TA-Lib PPO and PVO with EMA).
 
-    line = 100·(EMA12 − EMA26)/EMA26, both averages seeded so that they start on bar 26; signal = TA-Lib's
-    EMA9 of the line, which TA-Lib itself does not return.
+    line = 100·(EMA12 − EMA26)/EMA26, both seeded by the window's first values; signal = TA-Lib's EMA9 of
+    the line, which TA-Lib itself does not return.
     """
     size = len(values)
     fast = 0.0
@@ -67,8 +72,7 @@ def percentage_oscillator(values):
     signal = 0.0
     for i in range(size):
         slow = ema_next(slow, i, values[i], 26)
-        if i >= 14:
-            fast = ema_next(fast, i - 14, values[i], 12)
+        fast = ema_next(fast, i, values[i], 12)
         if i >= 25:
             line = percent(fast - slow, slow)
             signal = ema_next(signal, i - 25, line, 9)
@@ -78,7 +82,7 @@ def percentage_oscillator(values):
 
 
 @kernel
-def roc(close):
+def roc(close: Array) -> float:
     """Rate of change (12) in percent: 100·(C/C[−12] − 1) (TA-Lib ROC)."""
     size = len(close)
     if size < 13:
@@ -88,7 +92,7 @@ def roc(close):
 
 
 @kernel
-def rsi_series(close, n):
+def rsi_series(close: Array, n: int) -> Array:
     """Wilder's RSI, 0 to 100, as a series (TA-Lib RSI): NaN for the first n bars, 0 where nothing moved."""
     series = np.empty(len(close))
     gain = 0.0
@@ -96,8 +100,11 @@ def rsi_series(close, n):
     for i in range(len(close)):
         change = close[i] - close[max(i - 1, 0)]
         if i <= n:
-            gain += max(change, 0.0) / n
-            loss += max(-change, 0.0) / n
+            gain += max(change, 0.0)
+            loss += max(-change, 0.0)
+            if i == n:
+                gain /= n
+                loss /= n
         else:
             gain = (gain * (n - 1) + max(change, 0.0)) / n
             loss = (loss * (n - 1) + max(-change, 0.0)) / n
@@ -106,7 +113,7 @@ def rsi_series(close, n):
 
 
 @kernel
-def stochastic(high, low, close, end, n):
+def stochastic(high: Array, low: Array, close: Array, end: int, n: int) -> float:
     """100·(C − MINn L)/(MAXn H − MINn L) at the bar before `end`; 0 where the range is zero (TA-Lib)."""
     bottom = lowest(low, end, n)
     step = (highest(high, end, n) - bottom) / 100.0
@@ -114,28 +121,33 @@ def stochastic(high, low, close, end, n):
 
 
 @kernel
-def rsi(close):
+def rsi(close: Array) -> float:
     """RSI(14), 0 to 100 (TA-Lib RSI)."""
     return rsi_series(close, 14)[-1]
 
 
 @kernel
-def stochrsi(close):
+def stochrsi(close: Array) -> tuple[float, float, float]:
     """Stochastic RSI (14, 3, 3), 0 to 100: stochrsi, k, d (TA-Lib STOCHRSI(14, 14, 3)).
 
     stochrsi is TA-Lib's fastk and k its fastd; d is one more mean of three. `ta` scales the same numbers
-    0 to 1; TA-Lib is the oracle. TA-Lib returns fastk only where fastd exists (30 bars).
+    0 to 1; TA-Lib is the oracle. TA-Lib returns fastk only where fastd exists (30 bars). A range of the
+    RSI under 1e-9 counts as none: after a halt it is rounding, and TA-Lib's answer is noise.
     """
     size = len(close)
     if size < 30:
         return np.nan, np.nan, np.nan
     strength = rsi_series(close, 14)
-    fast = stochastic(strength, strength, strength, size, 14)
-    last = fast
+    last = 0.0
     k = 0.0
     d = 0.0
     for back in range(5 if size >= 32 else 3):
-        fast = stochastic(strength, strength, strength, size - back, 14)
+        end = size - back
+        bottom = lowest(strength, end, 14)
+        width = highest(strength, end, 14) - bottom
+        fast = 100.0 * ((strength[end - 1] - bottom) / width) if width >= 1e-9 else 0.0
+        if back == 0:
+            last = fast
         if back < 3:
             k += fast / 3.0
         # Each of the three means of three that d averages holds the value of `back` bars ago once.
@@ -144,7 +156,7 @@ def stochrsi(close):
 
 
 @kernel
-def stoch(high, low, close):
+def stoch(high: Array, low: Array, close: Array) -> tuple[float, float]:
     """Fast stochastic (14, 3), 0 to 100: %K and its mean of three (TA-Lib STOCHF); both from 16 bars."""
     size = len(close)
     if size < 16:
@@ -155,7 +167,7 @@ def stoch(high, low, close):
 
 
 @kernel
-def tsi(close):
+def tsi(close: Array) -> float:
     """True strength index (25, 13), −100 to 100 (TA-Lib TSI): 100·EMA13(EMA25 ΔC)/EMA13(EMA25 |ΔC|)."""
     size = len(close)
     change = 0.0
@@ -173,7 +185,7 @@ def tsi(close):
 
 
 @kernel
-def ultimate_oscillator(high, low, close):
+def ultimate_oscillator(high: Array, low: Array, close: Array) -> float:
     """Ultimate oscillator (7, 14, 28), 0 to 100 (TA-Lib ULTOSC): 100·(4·A7 + 2·A14 + A28)/7.
 
     A_n = ΣBP/ΣTR over n bars, BP = C − min(L, C[−1]); a term whose ΣTR is zero counts 0.
@@ -194,7 +206,7 @@ def ultimate_oscillator(high, low, close):
 
 
 @kernel
-def williams_r(high, low, close):
+def williams_r(high: Array, low: Array, close: Array) -> float:
     """Williams %R(14), −100 to 0 (TA-Lib WILLR); 0 where the range is zero."""
     size = len(close)
     if size < 14:
@@ -205,7 +217,7 @@ def williams_r(high, low, close):
 
 
 @kernel
-def momentum(high, low, close, volume, out):
+def momentum(high: Array, low: Array, close: Array, volume: Array, out: Array) -> None:
     """Write the momentum outputs at the last bar, in the catalogue's order."""
     out[0] = awesome_oscillator(high, low)
     out[1] = kama(close)

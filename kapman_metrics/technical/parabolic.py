@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from kapman_metrics.technical.averages import kernel
+from kapman_metrics.technical.averages import Array, kernel
 
 STEP = 0.02
 LIMIT = 0.2
 
 
 @kernel
-def bounded(stop, rising, first, second):
+def bounded(stop: float, rising: bool, first: float, second: float) -> float:
     """The stop kept outside the last two bars: not above their lows when rising, nor below their highs."""
     if rising:
         return min(stop, first, second)
@@ -17,14 +17,14 @@ def bounded(stop, rising, first, second):
 
 
 @kernel
-def starts_rising(high, low):
+def starts_rising(high: Array, low: Array) -> bool:
     """TA-Lib's first direction: falling only when the second bar's low fell by more than its high rose."""
     fall = low[0] - low[1]
     return not (fall > 0.0 and high[1] - high[0] < fall)
 
 
 @kernel
-def psar(high, low):
+def psar(high: Array, low: Array) -> tuple[float, float, float, float, float]:
     """Parabolic SAR (0.02, 0.2): psar, psar_up, psar_down, psar_up_indicator, psar_down_indicator.
 
     Price units; psar is TA-Lib's SAR. psar_up is the stop while the trend is up (below the price), else

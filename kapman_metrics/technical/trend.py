@@ -9,6 +9,7 @@ import numpy as np
 
 from kapman_metrics.technical.averages import (
     ZERO,
+    Array,
     ema,
     ema_next,
     ewm_next,
@@ -24,7 +25,7 @@ from kapman_metrics.technical.parabolic import psar
 
 
 @kernel
-def adx(high, low, close):
+def adx(high: Array, low: Array, close: Array) -> tuple[float, float, float]:
     """Directional movement (14), 0 to 100: adx, adx_pos, adx_neg (TA-Lib ADX, PLUS_DI, MINUS_DI).
 
     +DM and −DM and the true range are summed over 13 bars, then S − S/14 + x; DI = 100·S(DM)/S(TR); ADX is
@@ -60,7 +61,7 @@ def adx(high, low, close):
 
 
 @kernel
-def aroon(high, low):
+def aroon(high: Array, low: Array) -> tuple[float, float, float]:
     """Aroon (25), 0 to 100: up, down, up − down (TA-Lib AROON, AROONOSC); the latest extreme wins a tie."""
     n = 25
     size = len(high)
@@ -80,7 +81,7 @@ def aroon(high, low):
 
 
 @kernel
-def cci(high, low, close):
+def cci(high: Array, low: Array, close: Array) -> float:
     """Commodity channel index (20) (TA-Lib CCI): (TP − SMA20 TP)/(0.015·mean |TP − SMA20 TP|), 0 if flat."""
     n = 20
     size = len(close)
@@ -101,7 +102,7 @@ def cci(high, low, close):
 
 
 @kernel
-def dpo(close):
+def dpo(close: Array) -> float:
     """Detrended price oscillator (20), price units: C[−11] − SMA20 (TA-Lib DPO)."""
     size = len(close)
     if size < 20:
@@ -110,14 +111,14 @@ def dpo(close):
 
 
 @kernel
-def middle_of_range(high, low, n):
+def middle_of_range(high: Array, low: Array, n: int) -> float:
     """Half-way between the highest high and the lowest low of the last n bars."""
     size = len(high)
     return (highest(high, size, n) + lowest(low, size, n)) / 2.0 if size >= n else np.nan
 
 
 @kernel
-def ichimoku(high, low):
+def ichimoku(high: Array, low: Array) -> tuple[float, float, float, float]:
     """Ichimoku (9, 26, 52), price units: conversion line, base line, spans a and b, not displaced (`ta`).
 
     a = (conversion + base)/2. `ta` gives b from the first bar on whatever range there is; here it takes
@@ -129,7 +130,7 @@ def ichimoku(high, low):
 
 
 @kernel
-def mean_change(close, end, lag, n):
+def mean_change(close: Array, end: int, lag: int, n: int) -> float:
     """Mean of C/C[−lag] − 1 over the n bars before index `end`."""
     total = 0.0
     for i in range(end - n, end):
@@ -138,7 +139,7 @@ def mean_change(close, end, lag, n):
 
 
 @kernel
-def kst(close):
+def kst(close: Array) -> tuple[float, float, float]:
     """Know sure thing: kst, its signal (mean of 9) and their difference (`ta`).
 
     kst = 100·(SMA10 ROC10 + 2·SMA10 ROC15 + 3·SMA10 ROC20 + 4·SMA15 ROC30). `ta` fills missing lags with
@@ -161,7 +162,7 @@ def kst(close):
 
 
 @kernel
-def macd(close):
+def macd(close: Array) -> tuple[float, float, float]:
     """MACD (12, 26, 9), price units: line, signal, difference (TA-Lib MACD), all three from 34 bars.
 
     Both averages are seeded so that they start on bar 26.
@@ -181,7 +182,7 @@ def macd(close):
 
 
 @kernel
-def mass_index(high, low):
+def mass_index(high: Array, low: Array) -> float:
     """Mass index (9, 25): Σ25 of EMA9(H−L)/EMA9(EMA9(H−L)) (TA-Lib MASSI); a ratio of zeros counts 1."""
     size = len(high)
     single = 0.0
@@ -192,19 +193,19 @@ def mass_index(high, low):
         if i >= 8:
             double = ema_next(double, i - 8, single, 9)
         if i >= size - 25:
-            total += single / double if abs(double) >= ZERO else 1.0
+            total += single / double if double != 0.0 else 1.0
     return total if size >= 41 else np.nan
 
 
 @kernel
-def sma(close, n):
+def sma(close: Array, n: int) -> float:
     """Simple moving average, price units (TA-Lib SMA)."""
     size = len(close)
     return mean(close, size, n) if size >= n else np.nan
 
 
 @kernel
-def cycle_position(values, i):
+def cycle_position(values: Array, i: int) -> float:
     """100·(x − MIN10)/(MAX10 − MIN10) at index i; NaN where any of the ten is missing or all are equal."""
     if i < 9:
         return np.nan
@@ -219,7 +220,7 @@ def cycle_position(values, i):
 
 
 @kernel
-def stc(close):
+def stc(close: Array) -> float:
     """Schaff trend cycle (23, 50, 10, smoothing 3 and 3), 0 to 100 (`ta`).
 
     Two stochastics over 10 bars, each followed by EMA3, of EMA23 − EMA50; averages seeded with the first
@@ -238,7 +239,7 @@ def stc(close):
 
 
 @kernel
-def trix(close):
+def trix(close: Array) -> float:
     """TRIX (15), percent: one-bar change of the triple EMA15 (TA-Lib TRIX)."""
     single = 0.0
     double = 0.0
@@ -257,7 +258,7 @@ def trix(close):
 
 
 @kernel
-def vortex(high, low, close):
+def vortex(high: Array, low: Array, close: Array) -> tuple[float, float, float]:
     """Vortex (14): Σ|H − L[−1]|/ΣTR, Σ|L − H[−1]|/ΣTR, their difference (TA-Lib VORTEX); 0 without range."""
     size = len(close)
     if size < 15:
@@ -275,7 +276,7 @@ def vortex(high, low, close):
 
 
 @kernel
-def wma(close):
+def wma(close: Array) -> float:
     """Weighted moving average (9), weights 1 to 9 over 45, price units (TA-Lib WMA)."""
     size = len(close)
     if size < 9:
@@ -287,7 +288,7 @@ def wma(close):
 
 
 @kernel
-def trend(high, low, close, out):
+def trend(high: Array, low: Array, close: Array, out: Array) -> None:
     """Write the trend outputs at the last bar, in the catalogue's order."""
     out[0], out[1], out[2] = adx(high, low, close)
     out[3], out[4], out[5] = aroon(high, low)

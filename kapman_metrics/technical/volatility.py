@@ -8,6 +8,7 @@ TA-Lib does not return, follow `ta` 0.11. Unlike `ta`, a flag is null, not 0, wh
 import numpy as np
 
 from kapman_metrics.technical.averages import (
+    Array,
     ema_next,
     highest,
     kernel,
@@ -19,13 +20,13 @@ from kapman_metrics.technical.averages import (
 
 
 @kernel
-def position(close, bottom, top):
+def position(close: float, bottom: float, top: float) -> float:
     """Where the close lies in a band: 0 at the bottom, 1 at the top; NaN for a band without width."""
     return (close - bottom) / (top - bottom) if top != bottom else np.nan
 
 
 @kernel
-def above(value, bound):
+def above(value: float, bound: float) -> float:
     """1.0 where value > bound, 0.0 where not, NaN where the bound is missing."""
     if np.isnan(bound):
         return np.nan
@@ -33,13 +34,13 @@ def above(value, bound):
 
 
 @kernel
-def atr(high, low, close):
+def atr(high: Array, low: Array, close: Array) -> float:
     """Average true range (14), price units (TA-Lib ATR): mean of the first 14, then Wilder's 13 : 1."""
     return wilder_range(high, low, close, 14, 1)
 
 
 @kernel
-def bbands(close):
+def bbands(close: Array) -> tuple[float, float, float, float, float, float, float]:
     """Bollinger bands (20, 2): hband, lband, mavg, pband, wband, hband and lband indicators.
 
     SMA20 ± 2 population standard deviations (TA-Lib BBANDS), a variance under 1e-14 counting as zero as
@@ -63,7 +64,7 @@ def bbands(close):
 
 
 @kernel
-def donchian(high, low, close):
+def donchian(high: Array, low: Array, close: Array) -> tuple[float, float, float, float, float]:
     """Donchian channel (20): hband, lband, mband (TA-Lib DONCHIAN), pband, wband (`ta`).
 
     pband is a fraction, null for zero width; wband is in percent of SMA20 of the close.
@@ -79,7 +80,7 @@ def donchian(high, low, close):
 
 
 @kernel
-def keltner(high, low, close):
+def keltner(high: Array, low: Array, close: Array) -> tuple[float, float, float, float, float, float, float]:
     """Keltner channel (20, ATR 10, 2): hband, lband, mband, pband, wband, hband and lband indicators.
 
     EMA20 of (H+L+C)/3 ± 2·ATR10 with the average true range seeded by bars 11 to 20 (TA-Lib KC). `ta`'s
@@ -100,7 +101,7 @@ def keltner(high, low, close):
 
 
 @kernel
-def ulcer_index(close):
+def ulcer_index(close: Array) -> float:
     """Ulcer index (14), percent (`ta`): √(Σ r²/14), r = 100·(C − M)/M, M = highest of the last ≤ 14 closes."""
     n = 14
     size = len(close)
@@ -114,7 +115,7 @@ def ulcer_index(close):
 
 
 @kernel
-def volatility(high, low, close, out):
+def volatility(high: Array, low: Array, close: Array, out: Array) -> None:
     """Write the volatility outputs at the last bar, in the catalogue's order."""
     out[0] = atr(high, low, close)
     out[1], out[2], out[3], out[4], out[5], out[6], out[7] = bbands(close)

@@ -7,11 +7,11 @@ first bar. TA-Lib 0.8 is the oracle unless a docstring names `ta` 0.11.
 
 import numpy as np
 
-from kapman_metrics.technical.averages import ema_next, kernel, typical
+from kapman_metrics.technical.averages import Array, ema_next, kernel, typical
 
 
 @kernel
-def money_flow_volume(high, low, close, volume, i):
+def money_flow_volume(high: Array, low: Array, close: Array, volume: Array, i: int) -> float:
     """Volume signed by where the close lies in the bar, −V at the low to +V at the high; 0 if H = L."""
     width = high[i] - low[i]
     if width <= 0.0:
@@ -20,7 +20,7 @@ def money_flow_volume(high, low, close, volume, i):
 
 
 @kernel
-def adi(high, low, close, volume):
+def adi(high: Array, low: Array, close: Array, volume: Array) -> float:
     """Accumulation/distribution line, shares: cumulated money flow volume (TA-Lib AD)."""
     total = 0.0
     for i in range(len(close)):
@@ -29,7 +29,7 @@ def adi(high, low, close, volume):
 
 
 @kernel
-def cmf(high, low, close, volume):
+def cmf(high: Array, low: Array, close: Array, volume: Array) -> float:
     """Chaikin money flow (20), −1 to 1: Σ money flow volume / ΣV, 0 without volume (TA-Lib CMF)."""
     size = len(close)
     if size < 20:
@@ -43,7 +43,7 @@ def cmf(high, low, close, volume):
 
 
 @kernel
-def ease_at(high, low, volume, i):
+def ease_at(high: Array, low: Array, volume: Array, i: int) -> float:
     """10⁸·((H − H[−1]) + (L − L[−1]))·(H − L)/(2V) at bar i; NaN without volume."""
     if volume[i] <= 0.0:
         return np.nan
@@ -52,7 +52,7 @@ def ease_at(high, low, volume, i):
 
 
 @kernel
-def eom(high, low, volume):
+def eom(high: Array, low: Array, volume: Array) -> tuple[float, float]:
     """Ease of movement (14): today's and the mean of 14 (`ta`); null where a bar has no volume.
 
     `ta` lets a bar without volume be infinite and its mean undefined; both are null here.
@@ -70,7 +70,7 @@ def eom(high, low, volume):
 
 
 @kernel
-def fi(close, volume):
+def fi(close: Array, volume: Array) -> float:
     """Elder's force index (13), price × shares: EMA13 of (C − C[−1])·V (TA-Lib EFI)."""
     force = 0.0
     for i in range(1, len(close)):
@@ -79,7 +79,7 @@ def fi(close, volume):
 
 
 @kernel
-def mfi(high, low, close, volume):
+def mfi(high: Array, low: Array, close: Array, volume: Array) -> float:
     """Money flow index (14), 0 to 100 (TA-Lib MFI): share of TP·V on rising TP; 0 under one dollar of flow."""
     size = len(close)
     if size < 15:
@@ -97,7 +97,7 @@ def mfi(high, low, close, volume):
 
 
 @kernel
-def nvi(close, volume):
+def nvi(close: Array, volume: Array) -> float:
     """Negative volume index: 1000 at the window's start, moved by C/C[−1] when volume falls (TA-Lib NVI)."""
     index = 1000.0
     for i in range(1, len(close)):
@@ -107,7 +107,7 @@ def nvi(close, volume):
 
 
 @kernel
-def obv(close, volume):
+def obv(close: Array, volume: Array) -> float:
     """On-balance volume, shares: starts with the first volume, ± V as the close moves (TA-Lib OBV)."""
     total = volume[0]
     for i in range(1, len(close)):
@@ -119,7 +119,7 @@ def obv(close, volume):
 
 
 @kernel
-def vpt(close, volume):
+def vpt(close: Array, volume: Array) -> float:
     """Volume price trend, shares: cumulated V·(C/C[−1] − 1) from 0 (TA-Lib PVT)."""
     total = 0.0
     for i in range(1, len(close)):
@@ -129,7 +129,7 @@ def vpt(close, volume):
 
 
 @kernel
-def vwap(high, low, close, volume):
+def vwap(high: Array, low: Array, close: Array, volume: Array) -> float:
     """Rolling volume-weighted average price (14), price units: Σ TP·V / ΣV (`ta`); null without volume."""
     size = len(close)
     if size < 14:
@@ -143,7 +143,7 @@ def vwap(high, low, close, volume):
 
 
 @kernel
-def flows(high, low, close, volume, out):
+def flows(high: Array, low: Array, close: Array, volume: Array, out: Array) -> None:
     """Write the volume outputs at the last bar, in the catalogue's order."""
     out[0] = adi(high, low, close, volume)
     out[1] = cmf(high, low, close, volume)
@@ -157,7 +157,7 @@ def flows(high, low, close, volume, out):
 
 
 @kernel
-def returns(close, out):
+def returns(close: Array, out: Array) -> None:
     """Write cr, dlr, dr at the last bar, all in percent (`ta`).
 
     cr = 100·(C/first C of the window − 1); dlr = 100·ln(C/C[−1]); dr = 100·(C/C[−1] − 1). `ta` 0.11 itself

@@ -4,6 +4,17 @@ A fault is one function `(stage, target) -> None`, whose docstring is its descri
 """
 
 from kapman_simulator.faults import api, chains, files, reference, storage
-from kapman_simulator.faults.stage import FAULTS, Fault, Stage, plant
+from kapman_simulator.faults.stage import FAULTS, Fault, Stage, plant, require_known
 
-__all__ = ["FAULTS", "Fault", "Stage", "api", "chains", "files", "plant", "reference", "storage"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "Stage",
+    "api",
+    "chains",
+    "files",
+    "plant",
+    "reference",
+    "require_known",
+    "storage",
+]

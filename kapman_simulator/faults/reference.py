@@ -1,4 +1,4 @@
-"""Faults in the reference list."""
+"""Faults in the reference list and in the list of splits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from kapman_simulator.faults.stage import Stage, fault
-from kapman_simulator.market import Ticker
+from kapman_simulator.market import Split, Ticker
 
 Fields = dict[str, Any]
 
@@ -77,3 +77,26 @@ def garbage_reference(stage: Stage, _: str) -> None:
     stage.market.tickers += [
         Ticker(str(row.get("ticker") or ""), "stocks", "CS", True, msgspec.json.encode(row)) for row in rows
     ]
+
+
+@fault("none")
+def duplicate_splits(stage: Stage, _: str) -> None:
+    """Every split comes twice, the second time under another id."""
+
+    def twin(split: Split) -> Split:
+        fields = msgspec.json.decode(split.json)
+        return split._replace(json=msgspec.json.encode(fields | {"id": fields["id"][::-1]}))
+
+    stage.market.splits[:] = [row for split in stage.market.splits for row in (split, twin(split))]
+
+
+@fault("none")
+def float_split_ratio(stage: Stage, _: str) -> None:
+    """Split ratios come as floats, like 2e+06 to 1e+05."""
+    for index, split in enumerate(stage.market.splits):
+        fields = msgspec.json.decode(split.json)
+        # Written by hand: an encoder would turn the number into 2000000.0.
+        numbers = {name: f"{fields.pop(name) * 100_000:.0e}" for name in ("split_from", "split_to")}
+        extra = "".join(f',"{name}":{number}' for name, number in numbers.items())
+        body = msgspec.json.encode(fields)[:-1] + extra.encode() + b"}"
+        stage.market.splits[index] = split._replace(json=body)

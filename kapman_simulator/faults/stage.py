@@ -75,8 +75,8 @@ def _chains(market: Market, value: str) -> list[str]:
 
 
 def _pages(market: Market, value: str) -> str:
-    """Pages: `reference`, `options` (every chain), or one underlying; without a value, the first underlying."""
-    return value if value in {"reference", "options"} else _chains(market, value)[0]
+    """Pages: `reference`, `splits`, `options` (every chain) or one underlying; by default the first underlying."""
+    return value if value in {"reference", "splits", "options"} else _chains(market, value)[0]
 
 
 def _symbol(market: Market, value: str) -> str:
@@ -96,12 +96,31 @@ def _number(_: Market, value: str) -> float:
 TARGETS: dict[str, tuple[str, Callable[[Market, str], Any]]] = {
     "file": ("a session's date; the newest file by default", _file),
     "chain": ("an underlying, or all; the first underlying by default", _chains),
-    "pages": ("reference, options (every chain) or an underlying", _pages),
+    "pages": (
+        "reference, splits, options (every chain) or an underlying; the first underlying by default",
+        _pages,
+    ),
     "symbol": ("a symbol of the reference list; the first underlying by default", _symbol),
     "count": ("how many times", lambda market, value: int(_number(market, value))),
     "seconds": ("seconds", _number),
     "none": ("no value", lambda _, value: value),
 }
+
+
+def _asked(wanted: Iterable[str]) -> list[tuple[Fault, str]]:
+    """The faults with their values, each `NAME` or `NAME=VALUE`, several in a string or not."""
+    asked = []
+    for text in (part for item in wanted for part in re.split(r"[,\s]+", item) if part):
+        name, _, value = text.partition("=")
+        if name not in FAULTS:
+            raise Unservable(f"There is no fault {name!r}. `kapman simulator --list-faults` names them all.")
+        asked.append((FAULTS[name], value))
+    return asked
+
+
+def require_known(wanted: Iterable[str]) -> None:
+    """Unservable if a fault doesn't exist."""
+    _asked(wanted)
 
 
 def plant(wanted: Iterable[str], market: Market, put: Callable[[str, bytes], None]) -> Stage:
@@ -113,20 +132,18 @@ def plant(wanted: Iterable[str], market: Market, put: Callable[[str, bytes], Non
         market,
         files=dict(market.files),
         tickers=list(market.tickers),
+        splits=list(market.splits),
         chains={name: list(rows) for name, rows in market.chains.items()},
     )
     stage = Stage(copy, put)
-    for text in (part for item in wanted for part in re.split(r"[,\s]+", item) if part):
-        name, _, value = text.partition("=")
-        entry = FAULTS.get(name)
-        if entry is None:
-            raise Unservable(f"There is no fault {name!r}. `kapman simulator --list-faults` names them all.")
+    for entry, value in _asked(wanted):
+        words, target_of = TARGETS[entry.target]
         try:
-            target = TARGETS[entry.target][1](copy, value or entry.default)
+            target = target_of(copy, value or entry.default)
         except Unservable:
             raise
         except ValueError as error:
-            raise Unservable(f"{text}: the value must be {TARGETS[entry.target][0]} ({error}).") from error
+            raise Unservable(f"{entry.name}={value}: the value must be {words} ({error}).") from error
         entry.function(stage, target)
     return stage
 

@@ -5,14 +5,17 @@ import csv
 import datetime as dt
 import os
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
+import psycopg
 import pytest
-from psycopg import conninfo
+from psycopg import conninfo, sql
 
 from kapman_metrics.dealer import DealerSettings, dealer_metrics
 from kapman_resources.database import Connection, Database
@@ -21,7 +24,7 @@ from kapman_resources.errors import DatabaseError
 from kapman_resources.sessions import expiry_closes, session_close, sessions_between
 from kapman_resources.structure import pave
 from kapman_resources.tables import ticker_id
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, url_of
 
 DASHBOARDS = sorted((PROJECT / "dashboards").glob("*.sql"))
 SESSIONS = sessions_between(dt.date(2026, 10, 1), dt.date(2026, 11, 20))
@@ -43,21 +46,32 @@ def psql(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
         return found
 
 
-@pytest.fixture
-def paved(database: Database) -> Database:
-    """A paved, empty database."""
-    pave(database)
-    return database
+@contextmanager
+def paved_database(server_url: str) -> Iterator[Database]:
+    """A paved, empty database, dropped at the end."""
+    name = f"kapman_test_{secrets.token_hex(4)}"
+    pave(Database(url_of(server_url, name), holder="tests"))
+    yield Database(url_of(server_url, name), holder="tests")
+    with psycopg.connect(server_url, autocommit=True, dbname="postgres") as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@pytest.fixture
-def filled(paved: Database) -> Iterator[Database]:
+@pytest.fixture(scope="module")
+def paved(server_url: str) -> Iterator[Database]:
+    """Nothing but structure."""
+    with paved_database(server_url) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def filled(server_url: str) -> Iterator[Database]:
     """Four tickers: AAA trades always, BBB has a gap, CCC is new and wild, DDD never trades."""
-    with paved.connect() as connection:
-        _insert_reference(connection)
-        _insert_bars(connection)
-        _insert_options(connection)
-    yield paved
+    with paved_database(server_url) as database:
+        with database.connect() as connection:
+            _insert_reference(connection)
+            _insert_bars(connection)
+            _insert_options(connection)
+        yield database
 
 
 def run(psql: str, database: Database, script: Path, *, form: str = "--csv", **variables: object) -> str:
@@ -104,7 +118,7 @@ def test_dashboards_only_read_and_leave_psql_as_it_was(psql: str, filled: Databa
         f"\\i {script}\n"
         "\\echo == end QUIET=:QUIET\n\\pset\n"
         "SELECT count(*) AS temporary FROM pg_class WHERE relpersistence = 't';\n"
-        "CREATE TABLE kapman_meta.still_writable ();\n"
+        "CREATE TABLE kapman_meta.still_writable ();\nDROP TABLE kapman_meta.still_writable;\n"
     )
     target = conninfo.conninfo_to_dict(filled.url)
     done = subprocess.run(
@@ -115,7 +129,7 @@ def test_dashboards_only_read_and_leave_psql_as_it_was(psql: str, filled: Databa
     assert done.returncode == 0, done.stderr
     before, rest = done.stdout.split("\n== 1.", 1)
     after = rest.split("== end ")[1].splitlines()
-    assert after == ["QUIET=off", *before.splitlines(), "0", "CREATE TABLE"]
+    assert after == ["QUIET=off", *before.splitlines(), "0", "CREATE TABLE", "DROP TABLE"]
 
 
 def test_ohlcv_dashboard_counts_what_is_there(psql: str, filled: Database) -> None:
@@ -156,7 +170,10 @@ def test_options_dashboard_shows_the_newest_snapshot(psql: str, filled: Database
     newest = shown[1][0]
     assert (newest["active_symbols"], newest["symbols"], newest["contracts"]) == ("3", "1", "60")
     assert (newest["calls"], newest["puts"], newest["with_gamma"]) == ("30", "30", "58")
-    assert [(row["symbol"], row["reason"]) for row in shown[2]] == [("BBB", "no chain"), ("NOSUCH", "no ticker")]
+    assert [(row["symbol"], row["reason"]) for row in shown[2]] == [
+        ("BBB", "no chain"),
+        ("NOSUCH", "no ticker"),
+    ]
     assert shown[3][0]["symbol"] == "AAA" and shown[3][0]["put_call_oi"] == "2.00"
     assert [(row["symbol"], row["no_gamma"]) for row in shown[4]] == [("ALL", "2"), ("AAA", "2")]
     assert [(row["expiration_date"], row["days"]) for row in shown[5]] == [("2026-12-18", "28")]
@@ -208,7 +225,8 @@ def test_dealer_dashboard_picks_the_nth_snapshot(psql: str, filled: Database) ->
 def _insert_reference(connection: Connection) -> None:
     for symbol in ("AAA", "BBB", "CCC", "DDD"):
         connection.execute(
-            "INSERT INTO tickers (id, symbol, type, active) VALUES (%s, %s, 'CS', true)", (ticker_id(symbol), symbol)
+            "INSERT INTO tickers (id, symbol, type, active) VALUES (%s, %s, 'CS', true)",
+            (ticker_id(symbol), symbol),
         )
     for symbol, active in (("AAA", True), ("BBB", True), ("NOSUCH", True), ("CCC", False)):
         connection.execute(

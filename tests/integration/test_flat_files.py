@@ -12,55 +12,23 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
-import obstore
 import pytest
-from moto.server import ThreadedMotoServer
-from obstore.store import MemoryStore
 
 from kapman_resources.errors import SourceError
 from kapman_resources.flat_files import FlatFiles, ObjectInfo, key_of
 from kapman_resources.settings import Settings
 from kapman_simulator import MarketOptions, Simulator
+from tests.integration.bucket import SECRET, Bucket, bucket_on_loopback
 
 DAYS = [dt.date(2025, 12, 31), dt.date(2026, 1, 2), dt.date(2026, 1, 5), dt.date(2026, 2, 2)]
-SECRET = "a-secret-of-forty-characters-0123456789"
-
-
-class Bucket:
-    """A bucket on moto's server that tests may write to."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="k",
-            aws_secret_access_key="s",
-        )
-        self._client.create_bucket(Bucket="flatfiles")
-        self.files = FlatFiles(endpoint, "flatfiles", "key", SECRET)
-
-    def put(self, key: str, body: bytes) -> None:
-        self._client.put_object(Bucket="flatfiles", Key=key, Body=body)
-
-    def delete(self, key: str) -> None:
-        self._client.delete_object(Bucket="flatfiles", Key=key)
 
 
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        made = Bucket(f"http://{host}:{port}")
+    with bucket_on_loopback() as made:
         for day in DAYS:
             made.put(key_of(day), f"bars of {day}".encode())
         yield made
-    finally:
-        server.stop()
 
 
 def test_sessions_are_listed_by_their_keys_within_the_range(bucket: Bucket) -> None:
@@ -246,12 +214,3 @@ def test_no_more_requests_are_under_way_than_asked_for() -> None:
     with Scripted(lambda handler, _: send(handler, 200, BODY)) as server:
         assert len(list(server.files.read_many([INFO] * 40, concurrency=3))) == 40
         assert server.most_in_flight <= 3
-
-
-def test_a_store_in_memory_serves_as_well() -> None:
-    """Benchmarks and tests may stand on any obstore store."""
-    store = MemoryStore()
-    obstore.put(store, key_of(DAYS[1]), BODY)
-    files = FlatFiles("http://127.0.0.1:9", "flatfiles", "key", SECRET)
-    files._store = store  # type: ignore[assignment]
-    assert [body for _, body in files.read_many(files.list_sessions(*DAYS[:2]).values())] == [BODY]

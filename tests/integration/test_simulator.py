@@ -35,6 +35,8 @@ TODAY = date(2026, 11, 20)
 NEWEST = key_of(TODAY)
 OPTIONS = MarketOptions(symbols=60, sessions=12, underlyings=3, contracts=600, today=TODAY)
 
+TINY = MarketOptions(symbols=60, sessions=3, underlyings=1, contracts=60, today=TODAY)
+
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Simulator]:
@@ -74,10 +76,13 @@ def rows(vendor: Simulator) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(gzip.decompress(read(vendor)).decode("latin-1"))))
 
 
-def get(vendor: Simulator, url: str, **changes: Any) -> httpx.Response:
+CLIENT = httpx.Client(timeout=2)
+
+
+def get(vendor: Simulator, url: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {vendor.environment['MASSIVE_API_KEY']}"}
     address = url if url.startswith("http") else vendor.environment["KAPMAN_API_URL"] + url
-    return httpx.get(address, headers=headers, timeout=2, **changes)
+    return CLIENT.get(address, headers=headers)
 
 
 def pages(vendor: Simulator, url: str) -> list[dict[str, Any]]:
@@ -151,34 +156,18 @@ def test_the_command_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None
         assert not env_file.exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
+def test_the_command_refuses_what_it_cannot_serve(vendor: Simulator, tmp_path: Path) -> None:
+    port = vendor.environment["KAPMAN_S3_ENDPOINT"].rpartition(":")[2]
+    for arguments, sentence in (
         (["--fault", "nonsense"], "no fault 'nonsense'"),
-        (["--fault", "truncated_gzip=1999-01-04"], "There is no file of 1999-01-04"),
-        (["--fault", "missing_greeks=ZZZZ"], "There is no chain of ZZZZ"),
-        (["--sessions", "9999"], "the generated market starts on"),
-        (["--dataset", "."], "A dataset is a folder with"),
-    ],
-)
-def test_the_command_refuses_what_it_cannot_serve(
-    arguments: list[str], sentence: str, tmp_path: Path
-) -> None:
-    small = ["--symbols", "60", "--underlyings", "2", "--contracts", "60", "--today", "2026-11-20"]
-    command = [sys.executable, "-m", "kapman_cli.main", "simulator", *small, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
-    assert ended.returncode != 0
-    assert sentence in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_a_taken_port_is_said() -> None:
-    with Simulator(OPTIONS) as vendor:
-        port = vendor.environment["KAPMAN_S3_ENDPOINT"].rpartition(":")[2]
-        command = [sys.executable, "-m", "kapman_cli.main", "simulator", "--symbols", "40", "--s3-port", port]
+        (["--s3-port", port], f"port {port}"),
+        (["--dataset", str(tmp_path)], "A dataset is a folder with"),
+    ):
+        command = [sys.executable, "-m", "kapman_cli.main", "simulator", *arguments]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert f"port {port}" in ended.stderr
-    assert ended.returncode != 0
+        assert ended.returncode != 0
+        assert sentence in ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_the_child_ends_with_its_parent() -> None:
@@ -323,6 +312,21 @@ def test_reference_is_paged_and_filtered(vendor: Simulator) -> None:
     assert get(vendor, "/v3/reference/tickers?market=crypto").json()["count"] == 0
 
 
+def test_splits_explain_the_jumps(vendor: Simulator) -> None:
+    found = pages(vendor, "/stocks/v1/splits?limit=5000")[0]["results"]
+    netflix = next(row for row in found if row["ticker"] == "NFLX")
+    assert (netflix["execution_date"], netflix["split_from"], netflix["split_to"]) == ("2025-11-17", 1, 10)
+    assert netflix["historical_adjustment_factor"] == 0.1
+    assert get(vendor, "/stocks/v1/splits?ticker=AAPL").json()["count"] == 0
+    assert get(vendor, "/stocks/v1/splits?execution_date.gte=2025-11-17&ticker=NFLX").json()["results"] == [
+        netflix
+    ]
+    vendor.set_faults(["duplicate_splits"])
+    assert get(vendor, "/stocks/v1/splits?ticker=NFLX").json()["count"] == 2
+    vendor.set_faults(["float_split_ratio"])
+    assert '"split_to":1e+06' in get(vendor, "/stocks/v1/splits?ticker=NFLX").text
+
+
 # Faults
 
 
@@ -337,8 +341,15 @@ def test_every_fault_can_be_asked_for_and_taken_back(vendor: Simulator) -> None:
         chain(vendor),
         reference(vendor),
     ) == healthy
-    with pytest.raises(RuntimeError, match="no fault 'nonsense'"), Simulator(OPTIONS, faults=["nonsense"]):
-        pass
+    for fault, sentence in (
+        ("nonsense", "no fault 'nonsense'"),
+        ("truncated_gzip=1999-01-04", "There is no file of 1999-01-04"),
+        ("truncated_gzip=yesterday", "the value must be a session's date"),
+        ("missing_greeks=ZZZZ", "There is no chain of ZZZZ"),
+        ("s3_500=often", "the value must be how many times"),
+    ):
+        with pytest.raises(RuntimeError, match=sentence), Simulator(TINY, faults=[fault]):
+            pass
 
 
 def changed(vendor: Simulator, fault: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

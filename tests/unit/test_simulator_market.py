@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from datetime import UTC, date, datetime
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from vollib.black_scholes_merton.greeks import analytical
 
 from kapman_simulator.black_scholes import DIVIDEND_YIELD, RATE
 from kapman_simulator.chains import LAST_HOUR_YEARS
+from kapman_simulator.faults import FAULTS
 from kapman_simulator.generated import generate
 from kapman_simulator.market import Market, Unservable
 from kapman_simulator.objects import HEADER, gunzipped, key_of
@@ -240,3 +242,10 @@ def test_what_cannot_be_served_is_said() -> None:
     ):
         with pytest.raises(Unservable):
             generate(impossible)
+
+
+def test_the_documentation_names_every_fault() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
+    for entry in FAULTS.values():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{entry.name}` |"))
+        assert row.endswith(f"| {entry.what} |")
