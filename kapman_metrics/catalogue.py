@@ -188,7 +188,10 @@ _TREND = (
         _Output("sma_50", "SMA50", _PRICE, 50),
         _Output("sma_200", "SMA200", _PRICE, 200),
     )),
-    _single("stc", "23, 50, 10, 3, 3", "E(P(E(P(E23−E50)))), P = position in the range of 10, E = EMA3; all seeded with the first value", "0 to 100", 72, "ta", "no range yet in any stochastic"),
+    _Indicator("stc", "23, 50, 10, 3, 3", "ta", (
+        _Output("stc", "E(P(E(P(EMA23−EMA50)))), P = place in the range of 10 in %, E = EMA3, seeds: first values",
+                "0 to 100", 72, "a stochastic never had a range"),
+    )),
     _single("trix", "15", "100·(T/T[−1] − 1), T = EMA15 of EMA15 of EMA15", _PERCENT, 44, "TA-Lib TRIX"),
     _Indicator("vortex", "14", "TA-Lib VORTEX", (
         _Output("vortex_indicator_pos", "Σ14 |H−L[−1]| / Σ14 TR; 0 if nothing moved", "ratio", 15),

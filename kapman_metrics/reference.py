@@ -1,6 +1,6 @@
 """The reference page of the metrics, generated from their catalogue so that the two cannot drift apart.
 
-    python -m kapman_metrics.reference > docs/metrics.md
+python -m kapman_metrics.reference > docs/metrics.md
 """
 
 import sys

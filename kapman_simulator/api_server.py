@@ -105,8 +105,8 @@ class ApiServer:
                 401, {"status": "ERROR", "request_id": self._request_id(), "error": "Unknown API Key"}
             )
         query = dict(request.query_params)
-        parameters = _from_cursor(query["cursor"]) if "cursor" in query else query
-        offset = int(parameters.pop("offset", "0"))
+        parameters = _from_cursor(query["cursor"]) if "cursor" in query else {**query, "offset": "0"}
+        offset = int(parameters.pop("offset"))
         limit = _limit(parameters, default_limit, max_limit)
         rows = select(parameters)
 

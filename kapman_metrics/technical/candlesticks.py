@@ -1,5 +1,7 @@
 """TA-Lib's 61 candlestick patterns at the last bar of each window."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import talib
@@ -42,8 +44,8 @@ def _series(windows: BarWindows) -> list[tuple[int, slice]]:
         pl.int_range(pl.len()).alias("bar"), "ticker_id", quarter.alias("quarter")
     ).with_columns(pl.col("bar").min().over("ticker_id", "quarter").alias("first"))
     anchors = bars["first"].to_numpy()[windows.ends - 1]
-    breaks = np.flatnonzero(np.diff(anchors, prepend=-1))
+    bounds = np.append(np.flatnonzero(np.diff(anchors, prepend=-1)), len(anchors)).tolist()
     return [
         (int(max(windows.starts[row], anchors[row] - _LEAD)), slice(row, following))
-        for row, following in zip(breaks.tolist(), [*breaks[1:].tolist(), len(anchors)], strict=True)
+        for row, following in pairwise(bounds)
     ]

@@ -9,6 +9,9 @@ import numpy as np
 
 from kapman_metrics.technical.averages import Array, ema_next, kernel, typical
 
+ROUNDING = 1e-14
+"""Relative difference below which two typical prices are the same."""
+
 
 @kernel
 def money_flow_volume(high: Array, low: Array, close: Array, volume: Array, i: int) -> float:
@@ -80,7 +83,10 @@ def fi(close: Array, volume: Array) -> float:
 
 @kernel
 def mfi(high: Array, low: Array, close: Array, volume: Array) -> float:
-    """Money flow index (14), 0 to 100 (TA-Lib MFI): share of TP·V on rising TP; 0 under one dollar of flow."""
+    """Money flow index (14), 0 to 100 (TA-Lib MFI): 100·Σ TP·V on rising TP over Σ on moving TP.
+
+    0 under one dollar of flow. A change that only rounding makes of equal sums H+L+C is none, as in TA-Lib.
+    """
     size = len(close)
     if size < 15:
         return np.nan
@@ -88,10 +94,10 @@ def mfi(high: Array, low: Array, close: Array, volume: Array) -> float:
     down = 0.0
     for i in range(size - 14, size):
         price = typical(high, low, close, i)
-        before = typical(high, low, close, i - 1)
-        if price > before:
+        change = price - typical(high, low, close, i - 1)
+        if change > ROUNDING * price:
             up += price * volume[i]
-        elif price < before:
+        elif change < -ROUNDING * price:
             down += price * volume[i]
     return 100.0 * (up / (up + down)) if up + down >= 1.0 else 0.0
 

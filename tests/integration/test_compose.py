@@ -6,17 +6,18 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
+from psycopg.conninfo import make_conninfo
 
-from kapman_resources.database import Database
+from kapman_resources.database import Connection, Database
 from kapman_resources.embedded import EmbeddedServer
 from kapman_resources.errors import DatabaseError
 from kapman_resources.settings import Settings
@@ -29,6 +30,12 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 PASSWORDS = ("POSTGRES_PASSWORD", "KAPMAN_DB_PASSWORD", "DAGSTER_DB_PASSWORD")
 # Characters that break URLs, shells and SQL when somebody pastes a password into one.
 AWKWARD = "a b'c\"d/e:f@g%20h?i&j$k\\l"
+
+
+def connect(where: dict[str, str], role: str, password: str, database: str) -> Connection:
+    return psycopg.connect(
+        make_conninfo(**where, user=role, password=password, dbname=database), autocommit=True
+    )
 
 
 def words(command: str | list[str]) -> list[str]:
@@ -89,21 +96,24 @@ def test_code_location_gets_every_setting() -> None:
     }
 
 
-def test_commands_start_programs_of_the_project() -> None:
+def test_commands_start_programs_of_the_project(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every command and health check names a program, and options, that the installed versions have."""
-    bin_folder = Path(sys.executable).parent
+    programs = entry_points(group="console_scripts")
     for name in SERVICES.keys() - {"db"}:
         for command in (words(SERVICES[name]["command"]), SERVICES[name]["healthcheck"]["test"][1:]):
             if command[0] == "python":
                 compile(command[2], name, "exec")
                 continue
-            subcommand = [word for word in command[1:3] if re.fullmatch(r"[a-z-]+", word) and word[0] != "-"]
-            shown = subprocess.run(
-                [bin_folder / command[0], *subcommand, "--help"], capture_output=True, text=True, timeout=60
-            )
-            assert shown.returncode == 0, shown.stderr
-            options = re.findall(r"(--[a-z0-9-]+)", " ".join(command))
-            assert [option for option in options if option not in shown.stdout] == [], command
+            subcommands = [word for word in command[1:3] if re.fullmatch(r"[a-z][a-z-]+", word)]
+            monkeypatch.setattr("sys.argv", [command[0], *subcommands, "--help"])
+            with pytest.raises(SystemExit) as end:
+                programs[command[0]].load()()
+            assert not end.value.code, command
+            shown = capsys.readouterr().out
+            options = re.findall(r"--[a-z0-9-]+", " ".join(command))
+            assert [option for option in options if option not in shown] == [], command
 
 
 def test_demo_environment_is_what_the_simulator_expects() -> None:
@@ -165,10 +175,7 @@ def compose_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
             connection.execute("CREATE ROLE postgres SUPERUSER LOGIN PASSWORD 'administrator'")
             where = {"host": str(connection.info.host), "port": str(connection.info.port)}
         # The embedded server has a `kapman` of its own: out of the way.
-        with psycopg.connect(
-            **where, user="postgres", password="administrator", dbname="postgres"
-        ) as connection:
-            connection.autocommit = True
+        with connect(where, "postgres", "administrator", "postgres") as connection:
             connection.execute("ALTER DATABASE kapman RENAME TO embedded")
             connection.execute("ALTER ROLE kapman RENAME TO embedded")
         environment = {
@@ -177,7 +184,9 @@ def compose_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
             "POSTGRES_USER": "postgres", **dict.fromkeys(PASSWORDS, AWKWARD),
         }  # fmt: skip
         script = PROJECT / "docker" / "initdb.sh"
-        done = subprocess.run([script], env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [script], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert AWKWARD not in done.stdout + done.stderr
         yield where
@@ -208,7 +217,7 @@ def test_neither_role_enters_the_others_database(
 ) -> None:
     """A fault in one of the two can't reach the other's rows."""
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        psycopg.connect(**compose_database, user=role, password=AWKWARD, dbname=database)
+        connect(compose_database, role, AWKWARD, database)
 
 
 def test_dagster_keeps_its_records_there(
@@ -230,8 +239,6 @@ def test_dagster_keeps_its_records_there(
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         result = idle.execute_in_process(instance=instance)
         assert result.success
-    with psycopg.connect(
-        **compose_database, user="dagster", password=AWKWARD, dbname="dagster"
-    ) as connection:
+    with connect(compose_database, "dagster", AWKWARD, "dagster") as connection:
         rows = connection.execute("SELECT status FROM runs WHERE run_id = %s", (result.run_id,)).fetchall()
     assert rows == [("SUCCESS",)]

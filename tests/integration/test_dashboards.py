@@ -50,10 +50,13 @@ def psql(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 def paved_database(server_url: str) -> Iterator[Database]:
     """A paved, empty database, dropped at the end."""
     name = f"kapman_test_{secrets.token_hex(4)}"
-    pave(Database(url_of(server_url, name), holder="tests"))
-    yield Database(url_of(server_url, name), holder="tests")
-    with psycopg.connect(server_url, autocommit=True, dbname="postgres") as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    database = Database(url_of(server_url, name), holder="tests")
+    try:
+        pave(database)
+        yield database
+    finally:
+        with psycopg.connect(server_url, autocommit=True, dbname="postgres") as admin:
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +77,13 @@ def filled(server_url: str) -> Iterator[Database]:
         yield database
 
 
-def run(psql: str, database: Database, script: Path, *, form: str = "--csv", **variables: object) -> str:
-    """What the dashboard prints; any SQL error fails the test."""
+def run_psql(psql: str, database: Database, *arguments: str, session: str = "") -> str:
+    """What psql prints; an SQL error or a word on stderr fails the test. The password is not an argument."""
     target = conninfo.conninfo_to_dict(database.url)
     environment = {**os.environ, "PGPASSWORD": str(target.pop("password", ""))}
-    target.pop("dbname", None)
-    arguments = [argument for name, value in variables.items() for argument in ("-v", f"{name}={value}")]
     done = subprocess.run(
-        [psql, "-X", "-d", conninfo.make_conninfo("", **target, dbname=database.name), "-v", "ON_ERROR_STOP=1",
-         form, *arguments, "-f", str(script)],
-        env=environment, capture_output=True, text=True, timeout=60,
+        [psql, "-X", "-v", "ON_ERROR_STOP=1", "-d", conninfo.make_conninfo("", **target), *arguments],
+        input=session, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -100,13 +100,15 @@ def panels(output: str) -> Panels:
 
 
 def dashboard(psql: str, database: Database, name: str, **variables: object) -> Panels:
-    return panels(run(psql, database, PROJECT / "dashboards" / f"{name}.sql", **variables))
+    """The panels of a dashboard run with these psql variables."""
+    given = [argument for name, value in variables.items() for argument in ("-v", f"{name}={value}")]
+    return panels(run_psql(psql, database, "--csv", *given, "-f", f"{PROJECT}/dashboards/{name}.sql"))
 
 
 @pytest.mark.parametrize("script", DASHBOARDS, ids=lambda script: script.stem)
 def test_empty_database_shows_every_panel(psql: str, paved: Database, script: Path) -> None:
     """Right after a pave: no division by zero, no missing variable, every heading there."""
-    shown = panels(run(psql, paved, script))
+    shown = dashboard(psql, paved, script.stem)
     assert list(shown) == list(range(1, script.read_text().count("\\echo '== ") + 1))
 
 
@@ -114,20 +116,14 @@ def test_empty_database_shows_every_panel(psql: str, paved: Database, script: Pa
 def test_dashboards_only_read_and_leave_psql_as_it_was(psql: str, filled: Database, script: Path) -> None:
     """Included in a session, a dashboard leaves no transaction, no temporary object, no changed format."""
     session = (
-        "\\set ON_ERROR_STOP 1\n\\pset\n"
+        "\\pset\n"
         f"\\i {script}\n"
         "\\echo == end QUIET=:QUIET\n\\pset\n"
         "SELECT count(*) AS temporary FROM pg_class WHERE relpersistence = 't';\n"
         "CREATE TABLE kapman_meta.still_writable ();\nDROP TABLE kapman_meta.still_writable;\n"
     )
-    target = conninfo.conninfo_to_dict(filled.url)
-    done = subprocess.run(
-        [psql, "-X", "-At", "-d", filled.url],
-        input=session, env={**os.environ, "PGPASSWORD": str(target.get("password", ""))},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    before, rest = done.stdout.split("\n== 1.", 1)
+    printed = run_psql(psql, filled, "-At", session=session)
+    before, rest = printed.split("\n== 1.", 1)
     after = rest.split("== end ")[1].splitlines()
     assert after == ["QUIET=off", *before.splitlines(), "0", "CREATE TABLE", "DROP TABLE"]
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -175,10 +176,9 @@ def test_stale_process_id_does_not_prevent_a_start(server: EmbeddedServer, folde
     server.ensure()
     data = folder / "postgres" / "data"
     account = Account.for_data(data)
-    with (
-        subprocess.Popen(["sleep", "600"], **account.popen) as sleeper,
-        subprocess.Popen(["true"], **account.popen) as zombie,
-    ):
+    sleeper = subprocess.Popen(["sleep", "600"], **account.popen)
+    zombie = subprocess.Popen(["true"], **account.popen)
+    try:
         assert poll(lambda: not is_alive(zombie.pid), 10)
         for somebody in (sleeper, zombie):
             kill(server)
@@ -187,7 +187,10 @@ def test_stale_process_id_does_not_prevent_a_start(server: EmbeddedServer, folde
             assert server.status().state == "stopped"
             with psycopg.connect(server.ensure()) as conn:
                 assert conn.execute("SELECT 1").fetchone() == (1,)
+    finally:
         sleeper.kill()
+        sleeper.wait()
+        zombie.wait()
 
 
 def test_server_outlives_its_starter_and_its_ctrl_c(server: EmbeddedServer, folder: Path) -> None:
@@ -233,16 +236,28 @@ def test_root_in_a_closed_folder_uses_one_that_the_server_can_reach(folder: Path
 
 
 @as_root
-def test_user_without_a_passwd_entry_gets_a_server(folder: Path) -> None:
-    cluster = Cluster(folder, Account(UNUSED_UID, UNUSED_UID), durable=False, tell=print)
-    binaries = fetch(PACKAGES, print)
-    cluster.create(binaries)
-    cluster.start(binaries)
+def test_user_without_name_and_home_gets_a_server(folder: Path) -> None:
+    """`docker run --user 54321` gives a uid that no passwd file knows; initdb and libpq ask for its name."""
+    fetch(PACKAGES, print)
+    os.chown(folder, UNUSED_UID, UNUSED_UID)
+    server = EmbeddedServer(folder / "postgres", durable=False, packages=PACKAGES)
+    child = os.fork()  # not a new interpreter: that user may not be able to reach ours
+    if child == 0:
+        os.setgroups([])
+        os.setgid(UNUSED_UID)
+        os.setuid(UNUSED_UID)
+        os.environ.pop("HOME", None)
+        try:
+            server.ensure()
+            os._exit(0 if server.status().edition else 2)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
     try:
-        assert cluster.accepts_connections()
-        assert cluster.data.stat().st_uid == UNUSED_UID
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (folder / "postgres" / "data").stat().st_uid == UNUSED_UID
     finally:
-        EmbeddedServer(folder, packages=PACKAGES).remove()
+        server.remove()
 
 
 def test_interrupted_fetch_is_never_taken_for_a_complete_one(folder: Path) -> None:

@@ -131,7 +131,9 @@ def from_ta(h: np.ndarray, l: np.ndarray, c: np.ndarray, v: np.ndarray) -> Value
             "ease_of_movement": (eom.ease_of_movement(), 2),
             "sma_ease_of_movement": (eom.sma_ease_of_movement(), 15),
             "vwap": (
-                ta.volume.VolumeWeightedAveragePrice(high, low, close, volume, 14).volume_weighted_average_price(),
+                ta.volume.VolumeWeightedAveragePrice(
+                    high, low, close, volume, 14
+                ).volume_weighted_average_price(),
                 14,
             ),
             "cr": (ta.others.CumulativeReturnIndicator(close).cumulative_return(), 1),
