@@ -46,7 +46,8 @@ stop: ## Stop the embedded database and the simulator
 	@if [ -x $(BIN)/kapman ]; then kapman stop; fi
 
 # The vault stays: a real vendor's option snapshots can't be fetched again.
-clean: stop ## Remove what make has built: venv, embedded database, Dagster's records (the vault stays)
+clean: ## Remove what make has built: venv, embedded database, Dagster's records (the vault stays)
+	@if [ -x $(BIN)/kapman ]; then kapman stop --remove; fi
 	[ ! -d .kapman ] || find .kapman -mindepth 1 -maxdepth 1 ! -name vault -exec rm -rf {} +
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-artifacts
 	find $(DAGSTER_HOME) -mindepth 1 ! -name dagster.yaml -delete

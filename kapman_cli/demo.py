@@ -25,9 +25,15 @@ def ready() -> None:
 
 
 @click.command()
-def stop() -> None:
-    """Stop the demo's simulator and the embedded TimescaleDB; nothing is deleted. Safe."""
+@click.option("--remove", is_flag=True, help="Delete the embedded database too. Destructive.")
+def stop(remove: bool) -> None:
+    """Stop the demo's simulator and the embedded TimescaleDB. Safe without --remove."""
     if stop_demo(settings().home):
         click.echo("The simulator has stopped.")
-    EmbeddedServer(default_home()).stop()
-    click.echo("The embedded TimescaleDB has stopped.")
+    server = EmbeddedServer(default_home())
+    if remove:
+        server.remove()
+        click.echo("The embedded TimescaleDB and its data are gone; the vault stays.")
+    else:
+        server.stop()
+        click.echo("The embedded TimescaleDB has stopped.")

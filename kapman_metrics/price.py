@@ -13,7 +13,7 @@ from kapman_metrics.rendering import json_column
 from kapman_metrics.technical import averages
 from kapman_metrics.technical.averages import Array, highest, kernel, lowest, mean, wilder_range
 from kapman_metrics.technical.engine import fingerprint
-from kapman_metrics.windows import HISTORY_SESSIONS, BarWindows
+from kapman_metrics.windows import HISTORY_SESSIONS, KERNEL_SIGNATURE, BarWindows
 
 __all__ = ["HISTORY_SESSIONS", "price_metrics"]
 
@@ -48,7 +48,7 @@ def population_deviation(values: Array) -> float:
     middle = mean(values, len(values), len(values))
     total = 0.0
     for value in values:
-        total += (value - middle) ** 2
+        total += (value - middle) * (value - middle)
     return np.sqrt(total / len(values))
 
 
@@ -80,7 +80,7 @@ def _price_kernel() -> Callable[..., None]:
     """The compiled kernel; why it is a closure: see `kapman_metrics.technical.engine`."""
     sources = fingerprint(averages)
 
-    @numba.njit(nogil=True, cache=True, error_model="numpy")
+    @numba.njit(KERNEL_SIGNATURE, nogil=True, cache=True, error_model="numpy")
     def fill(starts, ends, opens, highs, lows, closes, volumes, out):  # type: ignore[no-untyped-def]  # noqa: PLR0913
         sources  # noqa: B018 - referred to so that it is a closure variable
         for row in range(len(ends)):

@@ -36,6 +36,9 @@ _ROWS_PER_TASK = 512
 
 Kernel = Callable[..., None]
 
+KERNEL_SIGNATURE = "void(i8[::1], i8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[:, ::1])"
+"""Numba types of a kernel's (starts, ends, open, high, low, close, volume, out): one, so one compilation."""
+
 
 @dataclass(frozen=True)
 class BarWindows:
@@ -64,7 +67,7 @@ class BarWindows:
             .filter(asked)
             .select("bar", start=pl.max_horizontal("first", pl.col("bar") - (HISTORY_SESSIONS - 1)))
         )
-        return cls(ordered, rows["start"].to_numpy(), rows["bar"].to_numpy() + 1)
+        return cls(ordered, rows["start"].to_numpy(writable=True), rows["bar"].to_numpy() + 1)
 
     @property
     def keys(self) -> pl.DataFrame:
@@ -73,7 +76,7 @@ class BarWindows:
 
     def prices(self) -> tuple[np.ndarray, ...]:
         """open, high, low, close of all bars, contiguous float64."""
-        return tuple(np.ascontiguousarray(self.bars[name].to_numpy()) for name in _PRICES)
+        return tuple(self.bars[name].to_numpy(writable=True) for name in _PRICES)
 
     def evaluate(self, kernel: Kernel, width: int) -> np.ndarray:
         """Run a compiled kernel over all windows: float64 [rows × width], not finite = NaN = null.
@@ -82,7 +85,7 @@ class BarWindows:
         threads changes the time and never a value.
         """
         values = np.full((len(self.ends), width), np.nan)
-        arrays = (*self.prices(), np.ascontiguousarray(self.bars["volume"].to_numpy()))
+        arrays = (*self.prices(), self.bars["volume"].to_numpy(writable=True))
 
         def fill(first: int) -> None:
             part = slice(first, first + _ROWS_PER_TASK)

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import conninfo, sql
 
 from kapman_resources.connection_errors import explain
-from kapman_resources.errors import Refused
+from kapman_resources.errors import DatabaseError, Refused
 
 Connection = psycopg.Connection[tuple]
 
@@ -32,8 +31,21 @@ class Database:
 
     @property
     def name(self) -> str:
-        """Name of the database."""
-        return str(conninfo.conninfo_to_dict(self.url).get("dbname") or urlsplit(self.url).username or "kapman")
+        """Name of the database.
+
+        Raises:
+            DatabaseError: the URL can't be read, or names no database.
+        """
+        try:
+            name = conninfo.conninfo_to_dict(self.url).get("dbname")
+        except psycopg.ProgrammingError:  # its text would repeat the URL, password and all
+            name = None
+        if not name:
+            raise DatabaseError(
+                "DATABASE_URL is not the URL of a database.",
+                fix="Set it to postgresql://user:password@host:port/database, or unset it for the embedded server.",
+            )
+        return str(name)
 
     @contextmanager
     def connect(self, *, autocommit: bool = False, database: str | None = None) -> Iterator[Connection]:

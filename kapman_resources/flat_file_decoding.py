@@ -63,17 +63,15 @@ class TickerIndex:
         return cls(ordered.select("symbol", "ticker"), ordered["id"].alias("ticker_id"))
 
     def with_ids(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """`DecodedBars.bars` in key order, with `ticker_id` (Binary, 16 bytes) in the place of `ticker`."""
-        ordered = bars.sort("ticker", "date")
-        ids = self.ids.gather(ordered["ticker"])
-        return ordered.select(ids.alias("ticker_id"), pl.exclude("ticker"))
+        """`DecodedBars.bars` with `ticker_id` (Binary, 16 bytes) in the place of `ticker`; order kept."""
+        return bars.select(self.ids.gather(bars["ticker"]).alias("ticker_id"), pl.exclude("ticker"))
 
 
 @dataclass(frozen=True)
 class DecodedBars:
     """A file's rows, sorted into bars, ignored and rejected: rows_read = bars + Σ ignored + rejected.
 
-    bars: `ticker` UInt32 (position in `TickerIndex.ids`, unique), `date` Date, `open`, `high`, `low`,
+    bars: `ticker` UInt32 (position in `TickerIndex.ids`, unique, ascending), `date` Date, `open`, `high`, `low`,
         `close` Float64 (USD), `volume` Float64 (shares), `transactions` Int64 (nullable).
     ignored: number of sound rows left out, by reason.
     unknown_symbols: `symbol` String, `rows` UInt32, ascending: what `ignored["unknown symbol"]` counts.
@@ -101,7 +99,7 @@ def decode_bars(body: bytes, session: dt.date, tickers: TickerIndex) -> DecodedB
     """
     lines = _Lines.of(_inflate(body, session), session)
     parsed = lines.parse()
-    _refuse_other_day(parsed["window_start"].to_numpy(), session)
+    _refuse_other_day(parsed["window_start"].drop_nulls().to_numpy(), session)
     ticker = parsed.select("symbol").join(tickers.symbols, on="symbol", how="left", maintain_order="left")[
         "ticker"
     ]
@@ -125,7 +123,7 @@ def decode_bars(body: bytes, session: dt.date, tickers: TickerIndex) -> DecodedB
             *_PRICES,
             pl.col("volume").abs(),  # -0.0 becomes 0.0: equal to the database, but not to a content hash
             "transactions",
-        ),
+        ).sort("ticker"),
         lines.count,
         {reason: count for reason, count in ignored.items() if count},
         unknown,
@@ -306,10 +304,10 @@ def _window(session: dt.date) -> tuple[int, int]:
 def _refuse_other_day(window_start: np.ndarray, session: dt.date) -> None:
     """A few stray rows are rejected one by one; more make the whole file another day's.
 
-    window_start: nanoseconds since the epoch, NaN or an impossible time where the field is no number.
+    window_start: nanoseconds since the epoch, int64, of the rows that have one.
     """
     first, after = _window(session)
-    others = window_start[(window_start < first) | (window_start >= after)].astype(np.int64)
+    others = window_start[(window_start < first) | (window_start >= after)]
     count = len(window_start)
     if len(others) * 2 <= count and len(others) <= max(10, count // 100):
         return
@@ -339,12 +337,12 @@ _RULES = (
 def _row_rules(parsed: pl.DataFrame, lines: _Lines, session: dt.date) -> tuple[np.ndarray, ...]:
     """For each of `_RULES` the rows that break it, as booleans. Unparsable numbers are NaN here."""
     first, after = _window(session)
-    start = parsed["window_start"].to_numpy()
+    start = parsed["window_start"].fill_null(-1).to_numpy()  # as floats they would lose nanoseconds
     open_, high, low, close = (parsed[name].to_numpy() for name in _PRICES)
     volume = parsed["volume"].to_numpy()
     with np.errstate(invalid="ignore"):
         return (
-            ~((start >= first) & (start < after)),
+            (start < first) | (start >= after),
             ~np.logical_and.reduce([(price > 0) & (price < np.inf) for price in (open_, high, low, close)]),
             high < low,
             (np.maximum(open_, close) > high) | (np.minimum(open_, close) < low),

@@ -198,12 +198,11 @@ class FlatFiles:
         text = str(error)
         code = _group(r"<Code>\s*(\w+)\s*</Code>", text)
         status = _group(r"status code: (\d{3})", text)
-        if code in _SENTENCES:
-            what, fix = _SENTENCES[code]
+        known = code if code in _SENTENCES else "AccessDenied" if status in {"401", "403"} else None
+        if known:
+            what, fix = _SENTENCES[known]
             what = what.format(bucket=self.bucket, endpoint=self.endpoint)
-            return SourceError(f"Can't {action}: {what} ({code}).", fix=fix)
-        if status in {"401", "403"}:
-            return self._sentence(action, ValueError("<Code>AccessDenied</Code>"))
+            return SourceError(f"Can't {action}: {what} ({code or status}).", fix=fix)
         if status == "404" or isinstance(error, FileNotFoundError):
             return SourceError(
                 f"Can't {action}: {self.endpoint} has no such object or bucket.",

@@ -18,11 +18,12 @@ from functools import partial
 from itertools import groupby
 from typing import LiteralString, TypeVar
 
+import numpy as np
 import polars as pl
 import psycopg
 from psycopg import errors, sql
 
-from kapman_resources.binary_copy import copy_blocks, encode
+from kapman_resources.binary_copy import copy_blocks, encode, fixed_rows
 from kapman_resources.database import Connection, Database
 from kapman_resources.errors import AuditError, DatabaseError, SourceError, StructureError
 from kapman_resources.flat_file_decoding import DecodedBars, TickerIndex, decode_bars
@@ -145,7 +146,7 @@ class OhlcvLoader:
             groups = _by_chunk(list(sessions), chunk_days(connection))
             with (
                 keys_off(connection),
-                closing(self._prepared(sessions, groups, index, _encoded)) as prepared,
+                closing(self._prepared(sessions, groups, index, _in_key_order)) as prepared,
             ):
                 for published, blocks in prepared:
                     rows += copy_blocks(connection, RELATION, COLUMNS, iter(blocks))
@@ -169,7 +170,7 @@ class OhlcvLoader:
         groups = [[session] for session in sessions]
         with (
             self.database.connect(autocommit=True) as connection,
-            closing(self._prepared(sessions, groups, index, lambda bars: bars)) as prepared,
+            closing(self._prepared(sessions, groups, index, _as_they_are)) as prepared,
         ):
             for (decoded,), bars in prepared:
                 loads.append(_retried(partial(_publish, connection, decoded, bars, audit, record)))
@@ -181,11 +182,12 @@ class OhlcvLoader:
         sessions: Mapping[dt.date, ObjectInfo],
         groups: list[list[dt.date]],
         index: TickerIndex,
-        finish: Callable[[pl.DataFrame], Result],
+        finish: Callable[[pl.DataFrame, np.ndarray], tuple[list[str], Result]],
     ) -> Generator[tuple[list[SessionLoad], Result], None, None]:
         """Groups of sessions, read, decoded and finished by threads, a few groups ahead of the caller.
 
-        finish: makes of a group's bars (columns COLUMNS, in key order) what the caller needs.
+        finish: given a group's bars (columns COLUMNS, ordered by session and ticker) and the tickers'
+            positions in `index.ids`, returns the sessions' content hashes and what the caller needs.
         """
         ahead: deque[Future[tuple[list[SessionLoad], Result]]] = deque()
         pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ohlcv")
@@ -314,35 +316,48 @@ def content_hash(bars: pl.DataFrame) -> str:
 def _prepare(
     batch: list[tuple[dt.date, ObjectInfo, bytes]],
     index: TickerIndex,
-    finish: Callable[[pl.DataFrame], Result],
+    finish: Callable[[pl.DataFrame, np.ndarray], tuple[list[str], Result]],
 ) -> tuple[list[SessionLoad], Result]:
-    loads, frames = [], []
-    for session, info, body in batch:
-        decoded = decode_bars(body, session, index)
-        _refuse_unusable(decoded, info)
-        bars = index.with_ids(decoded.bars)
-        loads.append(
-            SessionLoad(
-                session,
-                info,
-                rows_read=decoded.rows_read,
-                rows_written=bars.height,
-                ignored=decoded.ignored,
-                unknown_symbols=decoded.unknown_symbols["symbol"].to_list(),
-                rejected=[
-                    Quarantined(info.key, line, raw, reason)
-                    for line, raw, reason in decoded.rejected.iter_rows()
-                ],
-                content_hash=content_hash(bars),
-                diff=RowDiff(bars.height, 0, 0, 0),
-            )
+    """Decode a group's files; `finish` as in `OhlcvLoader._prepared`."""
+    decoded = [decode_bars(body, session, index) for session, _, body in batch]
+    for (_, info, _), one in zip(batch, decoded, strict=True):
+        _refuse_unusable(one, info)
+    bars = pl.concat([one.bars for one in decoded])
+    hashes, finished = finish(index.with_ids(bars), bars["ticker"].to_numpy())
+    loads = [
+        SessionLoad(
+            session,
+            info,
+            rows_read=one.rows_read,
+            rows_written=one.bars.height,
+            ignored=one.ignored,
+            unknown_symbols=one.unknown_symbols["symbol"].to_list(),
+            rejected=[Quarantined(info.key, line, raw, why) for line, raw, why in one.rejected.iter_rows()],
+            content_hash=content,
+            diff=RowDiff(one.bars.height, 0, 0, 0),
         )
-        frames.append(decoded.bars)
-    return loads, finish(index.with_ids(pl.concat(frames)))
+        for (session, info, _), one, content in zip(batch, decoded, hashes, strict=True)
+    ]
+    return loads, finished
 
 
-def _encoded(bars: pl.DataFrame) -> list[memoryview]:
-    return list(encode(OHLCV, bars))
+def _in_key_order(bars: pl.DataFrame, tickers: np.ndarray) -> tuple[list[str], list[memoryview]]:
+    """The sessions' content hashes, and the rows for COPY ordered by ticker and session."""
+    order = np.argsort(tickers, kind="stable")
+    rows = fixed_rows(OHLCV, bars)
+    if rows is None:
+        return _hashes(bars), list(encode(OHLCV, bars[order]))
+    sessions = np.flatnonzero(np.diff(bars["date"].to_physical().to_numpy())) + 1
+    hashes = [hashlib.sha256(session.data).hexdigest() for session in np.split(rows, sessions)]
+    return hashes, [rows[order].reshape(-1).data]
+
+
+def _as_they_are(bars: pl.DataFrame, _: np.ndarray) -> tuple[list[str], pl.DataFrame]:
+    return _hashes(bars), bars
+
+
+def _hashes(bars: pl.DataFrame) -> list[str]:
+    return [content_hash(session) for session in bars.partition_by("date", maintain_order=True)]
 
 
 def _publish(

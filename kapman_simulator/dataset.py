@@ -53,6 +53,7 @@ def read_dataset(folder: Path, today: date | None) -> Market:
     if len(known) < len(objects):
         notes.append(f"{len(objects) - len(known)} files of days after {day} are left out.")
     return Market(
+        name="dataset-" + re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-"),
         today=day,
         files={key: known[key].read_bytes() for key in sorted(known)},
         tickers=_tickers(references, day),

@@ -40,5 +40,12 @@ def generate(options: MarketOptions) -> Market:
             for symbol in UNDERLYINGS[: options.underlyings]
         }
         return Market(
-            today, writing.result(), tickers(listings, today), chains, splits(listings, today), notes
+            # What decides a past session's chain; not the window, so that tomorrow's demo goes on from today's.
+            f"simulated-{options.seed}-{options.contracts}",
+            today,
+            writing.result(),
+            tickers(listings, today),
+            chains,
+            splits(listings, today),
+            notes,
         )

@@ -31,11 +31,13 @@ class Split(NamedTuple):
 class Market:
     """A vendor's market on one day.
 
+    name: of the vendor; the platform keeps archives of differently named vendors apart.
     today: the session that the option chains belong to. files: bucket key → object, in order of the keys.
     tickers: sorted by symbol. chains: underlying → JSON objects of its contracts in the order of the pages.
     splits: newest first. notes: sentences for the person who started the simulator.
     """
 
+    name: str
     today: date
     files: dict[str, bytes]
     tickers: list[Ticker]

@@ -35,9 +35,7 @@ def open_vendor(
     require_known(faults)
     sockets = _listening(at.host, at.api_port), _listening(at.host, at.s3_port)
     market = read_dataset(dataset, options.today) if dataset else generate(options)
-    vendor = Vendor(market, *sockets)
-    vendor.set_faults(faults)
-    return vendor
+    return Vendor(market, *sockets, faults)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """The vendor in one process: both servers over one market, and the settings that point the platform at them."""
 
 import socket
+import zlib
 from collections.abc import Iterable
 
 from kapman_simulator.api_server import ApiServer
@@ -18,13 +19,19 @@ S3_SECRET_ACCESS_KEY = "demo-secret-key"  # noqa: S105
 class Vendor:
     """Both servers; they accept connections from `start` to `stop`."""
 
-    def __init__(self, market: Market, api_socket: socket.socket, s3_socket: socket.socket) -> None:
+    def __init__(
+        self, market: Market, api_socket: socket.socket, s3_socket: socket.socket, faults: Iterable[str] = ()
+    ) -> None:
         self.market = market
+        # What a faulty vendor said must not be taken for the healthy one's later: its archives have a name
+        # of their own.
+        quirks = ",".join(sorted(faults))
+        self._name = f"{market.name}-faulty-{zlib.crc32(quirks.encode()):08x}" if quirks else market.name
         self._host = str(api_socket.getsockname()[0])
         self._api = ApiServer(api_socket, API_KEY)
         self._bucket = BucketServer(s3_socket, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY)
         self._served: dict[str, bytes] = {}
-        self.set_faults(())
+        self.set_faults(faults)
 
     def set_faults(self, faults: Iterable[str]) -> None:
         """Serve the market with these faults and no others; `Unservable` names one that doesn't exist."""
@@ -61,6 +68,7 @@ class Vendor:
             "KAPMAN_S3_ACCESS_KEY_ID": S3_ACCESS_KEY_ID,
             "KAPMAN_S3_SECRET_ACCESS_KEY": S3_SECRET_ACCESS_KEY,
             "MASSIVE_API_KEY": API_KEY,
+            "KAPMAN_VENDOR": self._name,
             "KAPMAN_AS_OF": self.market.today.isoformat(),
             # The generated vendor takes any number of requests a second.
             "KAPMAN_RATE_LIMIT": "0",

@@ -33,7 +33,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         yield server.ensure()
     finally:
-        server.stop()
+        server.remove()
 
 
 def url_of(server_url: str, database: str) -> str:

@@ -13,8 +13,14 @@ import numpy as np
 Array = np.ndarray
 State = tuple[float, float, int]
 
-kernel = numba.njit(nogil=True, error_model="numpy")
-"""Compile lazily, without the GIL; 0/0 is NaN instead of an exception."""
+kernel = numba.njit(
+    nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, no_rewrites=True
+)
+"""Compile into other kernels only: 0/0 is NaN instead of an exception, no wrapper for calls from Python.
+
+The wrappers and the rewriting of array expressions, which no kernel needs, are a third of the time that
+a cold compilation takes.
+"""
 
 ZERO = 1e-14
 """TA-Lib's TA_IS_ZERO: denominators closer to zero than this count as zero."""

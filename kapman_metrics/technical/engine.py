@@ -15,6 +15,7 @@ from types import ModuleType
 import numba
 
 from kapman_metrics.technical import averages, momentum, parabolic, trend, volatility, volume
+from kapman_metrics.windows import KERNEL_SIGNATURE
 
 
 def fingerprint(*modules: ModuleType) -> str:
@@ -27,11 +28,11 @@ def fingerprint(*modules: ModuleType) -> str:
 def technical_kernel() -> Callable[..., None]:
     """The kernel `(starts, ends, open, high, low, close, volume, out)`; `out` is float64 [rows × 89].
 
-    Compiled for the one signature it is called with, at its first call and only when the cache has none.
+    Compiled when first asked for, for its one signature, and only when the cache has none.
     """
     sources = fingerprint(averages, momentum, parabolic, trend, volatility, volume)
 
-    @numba.njit(nogil=True, cache=True, error_model="numpy")
+    @numba.njit(KERNEL_SIGNATURE, nogil=True, cache=True, error_model="numpy")
     def fill(starts, ends, opens, highs, lows, closes, volumes, out):  # type: ignore[no-untyped-def]  # noqa: PLR0913
         sources  # noqa: B018 - referred to so that it is a closure variable, see above
         for row in range(len(ends)):

@@ -53,7 +53,7 @@ def bbands(close: Array) -> tuple[float, float, float, float, float, float, floa
     middle = mean(close, size, n)
     variance = 0.0
     for i in range(size - n, size):
-        variance += (close[i] - middle) ** 2
+        variance += (close[i] - middle) * (close[i] - middle)
     variance /= n
     width = 2.0 * np.sqrt(variance) if variance >= 1e-14 else 0.0
     top = middle + width
@@ -110,7 +110,8 @@ def ulcer_index(close: Array) -> float:
     total = 0.0
     for end in range(size - n + 1, size + 1):
         top = highest(close, end, min(n, end))
-        total += (100.0 * (close[end - 1] - top) / top) ** 2
+        fall = 100.0 * (close[end - 1] - top) / top
+        total += fall * fall
     return np.sqrt(total / n)
 
 

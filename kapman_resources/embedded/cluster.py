@@ -68,7 +68,12 @@ class Cluster:
 
     def port(self) -> int:
         """The port that was chosen at the last start."""
-        return int((self.folder / "port").read_text())
+        try:
+            return int((self.folder / "port").read_text())
+        except FileNotFoundError:
+            raise DatabaseError(
+                f"The embedded server in {self.folder} has never been started.", fix="Run `kapman db start`."
+            ) from None
 
     def accepts_connections(self) -> bool:
         """Whether the server of this very data folder is up and answers."""
@@ -119,7 +124,8 @@ class Cluster:
         """
         if not (ZONES / "UTC").exists():
             raise DatabaseError(
-                "PostgreSQL needs time zones, and this machine has none.", fix="Run `apt install tzdata`."
+                f"PostgreSQL needs the time zones in {ZONES}, which aren't there.",
+                fix="Run `apt install tzdata`.",
             )
         give_up_on_orphans = time.monotonic() + ORPHANS_GIVEN
         ports_left = PORT_ATTEMPTS
@@ -158,9 +164,7 @@ class Cluster:
         pid = self._run(["/bin/sh", "-c", script, "sh", self.log, binaries.bin / "postgres", "-D", self.data])
         if self._comes_up(int(pid)):
             return None
-        with self.log.open(errors="replace") as file:
-            file.seek(read_from)
-            return file.read()
+        return self.log.read_bytes()[read_from:].decode(errors="replace")
 
     def _comes_up(self, pid: int) -> bool:
         """Wait until the postmaster accepts connections (True) or has ended (False)."""
@@ -179,7 +183,7 @@ class Cluster:
 
     def _free_port(self) -> int:
         """The port of the last start if nobody has taken it since, else one that is free now."""
-        with contextlib.suppress(FileNotFoundError, OSError), socket.socket() as probe:
+        with contextlib.suppress(OSError, DatabaseError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, self.port()))
             return self.port()

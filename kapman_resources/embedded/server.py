@@ -237,7 +237,7 @@ class EmbeddedServer:
             self._tell(f"User {account.uid}, who runs the server, can't reach {path}: it is in {elsewhere}")
         folder = path.resolve()
         folder.mkdir(exist_ok=True)
-        if folder.stat().st_uid == os.geteuid():
+        if not account.is_me and folder.stat().st_uid == os.geteuid():
             folder.chmod(0o755)
         return folder
 

@@ -133,7 +133,7 @@ def test_the_command_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
-        lines = [child.stdout.readline().strip() for _ in range(8)]
+        lines = [child.stdout.readline().strip() for _ in range(9)]
         settings = dict(line.split("=", 1) for line in lines)
         assert settings["KAPMAN_AS_OF"] == "2026-11-20"
         assert settings["KAPMAN_S3_BUCKET"] == "flatfiles"

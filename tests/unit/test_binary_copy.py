@@ -186,6 +186,14 @@ def test_a_value_that_does_not_fit_is_refused_naming_the_column(
         copy_frame(connection, destination, declared, pl.DataFrame({"n": [1], "c0": values}))
 
 
+def test_a_column_that_the_table_lacks_is_a_key_error(connection: Connection) -> None:
+    declared = table("text")
+    with pytest.raises(KeyError, match="surprise"):
+        copy_frame(
+            connection, made(connection, "ours", declared), declared, pl.DataFrame({"surprise": ["x"]})
+        )
+
+
 def test_the_format_is_what_the_server_itself_writes(connection: Connection) -> None:
     """Byte for byte, on a row that can be checked by eye."""
     declared = table("double precision", "text")
