@@ -7,15 +7,22 @@ of the first n values, pandas (which `ta` uses) with the first value.
 These functions are compiled into the caller that `engine` builds and are never cached on their own.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 
 Array = np.ndarray
 State = tuple[float, float, int]
 
-kernel = numba.njit(
-    nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, no_rewrites=True
-)
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "no_rewrites": True,
+}
+kernel = numba.njit(**_OPTIONS)
 """Compile into other kernels only: 0/0 is NaN instead of an exception, no wrapper for calls from Python.
 
 The wrappers and the rewriting of array expressions, which no kernel needs, are a third of the time that

@@ -10,7 +10,7 @@ from kapman_metrics.catalogue import CANDLESTICKS
 from kapman_metrics.windows import BarWindows
 
 # Bars before a quarter that its patterns may look at: more than the longest lookback (14).
-_LEAD = 32
+_LEAD = 16
 
 
 def candlesticks(windows: BarWindows) -> dict[str, pl.Series]:
@@ -18,8 +18,8 @@ def candlesticks(windows: BarWindows) -> dict[str, pl.Series]:
 
     TA-Lib carries its averages of bodies and shadows along a series, so that rounding lets the bar at
     which the series starts decide a tie. Every value is therefore taken from the series that starts
-    32 bars before its calendar quarter, whatever else is asked for or known: at most some 100 of the
-    400 bars, and one call per ticker, quarter and pattern.
+    16 bars before its calendar quarter, whatever else is asked for or known: at most some 80 of the 400
+    bars, and one call per ticker, quarter and pattern.
     """
     patterns = [getattr(talib, name.upper()) for name in CANDLESTICKS]
     prices = windows.prices()

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 import polars as pl
 from moto.server import ThreadedMotoServer
 

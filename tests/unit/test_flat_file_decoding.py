@@ -37,7 +37,7 @@ def midnight(session: dt.date) -> int:
     return int(dt.datetime.combine(session, dt.time(), NEW_YORK).timestamp()) * 10**9
 
 
-def row(ticker: str = "AAPL", **values: object) -> bytes:
+def row(ticker: str = "AAPL", /, **values: object) -> bytes:
     """A line of the file; a sound bar but for what `values` says."""
     sound = {
         "volume": 100, "open": 10.5, "close": 11.25, "high": 12, "low": 9.75,
@@ -162,6 +162,13 @@ BAD_VALUES = [
     ({"window_start": midnight(SESSION) - 1}, "another day's window_start"),
     ({"window_start": midnight(SESSION) + 86_400 * 10**9}, "another day's window_start"),
 ]  # fmt: skip
+
+
+def test_a_nanosecond_before_midnight_is_another_day_even_beside_an_unreadable_time() -> None:
+    """Times with a gap among them must not be compared as floats, which are 256 ns apart here."""
+    before = row("Xr", window_start=midnight(SESSION) - 1)
+    result = decoded(row("TPC"), row("AAPL"), row("TpC"), row("BRK.A", window_start=""), before)
+    assert result.rejected["raw"].to_list()[-1] == before
 
 
 @pytest.mark.parametrize(("values", "reason"), BAD_VALUES, ids=[f"{v}" for v, _ in BAD_VALUES])
