@@ -64,18 +64,25 @@ def run_audit(
     connection: Connection, audit: Audit, relation: sql.Composable, parameters: Mapping[str, Any]
 ) -> Verdict:
     """Run one audit on a relation (the table, or a stage with the same columns)."""
-    parameters = {**parameters, **audit.parameters}
+    violations, count, examples = find_violations(connection, audit, relation, parameters)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        facts = sql.SQL(audit.facts).format(relation=relation)
+        evidence = cursor.execute(facts, {**parameters, **audit.parameters}).fetchone() or {}
+    return Verdict(audit, count, examples, evidence, violations.as_string(connection).strip())
+
+
+def find_violations(
+    connection: Connection, audit: Audit, relation: sql.Composable, parameters: Mapping[str, Any]
+) -> tuple[sql.Composed, int, list[dict[str, Any]]]:
+    """The query, how many rows it finds, and the first of them."""
     violations = sql.SQL(audit.violations).format(relation=relation)
     counted = sql.SQL("SELECT count(*) OVER () AS violations, v.* FROM ({}) v LIMIT {}").format(
         violations, sql.Literal(EXAMPLES)
     )
-    facts = sql.SQL(audit.facts).format(relation=relation)
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(counted, parameters).fetchall()
-        evidence = cursor.execute(facts, parameters).fetchone() or {}
-        count = rows[0]["violations"] if rows else 0
-        examples = [{k: v for k, v in row.items() if k != "violations"} for row in rows]
-        return Verdict(audit, count, examples, evidence, violations.as_string(connection).strip())
+        rows = cursor.execute(counted, {**parameters, **audit.parameters}).fetchall()
+    examples = [{k: v for k, v in row.items() if k != "violations"} for row in rows]
+    return violations, rows[0]["violations"] if rows else 0, examples
 
 
 def audit_stage(
@@ -89,10 +96,10 @@ def audit_stage(
     for audit in audits:
         if not (audit.staged and audit.severity is dg.AssetCheckSeverity.ERROR):
             continue
-        verdict = run_audit(connection, audit, relation, parameters)
-        if not verdict.passed:
+        _, count, examples = find_violations(connection, audit, relation, parameters)
+        if count:
             raise AuditError(
-                f"{verdict.count} staged rows break {audit.name!r}, for example {verdict.examples[0]}.",
+                f"{count} staged rows break {audit.name!r}, for example {examples[0]}.",
                 fix="Nothing was published; look at the source named in the log, then materialize again.",
             )
 

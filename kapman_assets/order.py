@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import sql
 
-from kapman_assets.audits import Audit, run_audit
+from kapman_assets.audits import Audit, find_violations
 from kapman_resources import manifest
 from kapman_resources.database import Connection
 from kapman_resources.errors import OrderViolation
@@ -56,11 +56,11 @@ def require_passed(
         for audit in audits:
             if not audit.blocking:
                 continue
-            verdict = run_audit(connection, audit, relation, parameters)
-            if not verdict.passed:
+            _, count, examples = find_violations(connection, audit, relation, parameters)
+            if count:
                 raise OrderViolation(
                     f"{step!r} can't be materialized: {name!r} fails its check {audit.name!r}"
-                    f" ({verdict.count} violations, for example {verdict.examples[0]}).",
+                    f" ({count} violations, for example {examples[0]}).",
                     fix=_fix(name),
                 )
 

@@ -88,9 +88,12 @@ def schema(
     # The job's name decides, not its config: `dagster job execute` ignores a job's default config.
     pave = config.pave or context.run.job_name == REPAVE_JOB
     database.hold(exclusive=True)
-    if pave:
+    if not database.database.exists():
+        pave = True  # there is nothing to destroy yet
+    elif pave:
         refuse_unconfirmed_pave(database.database.name, config.confirm_database)
-        context.log.info(f"Paving database {database.database.name!r}: dropped, recreated, migrated.")
+    if pave:
+        context.log.info(f"Paving database {database.database.name!r}: recreated from nothing.")
         structure.pave(database.database)
         applied = ["all"]
     else:

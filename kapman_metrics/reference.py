@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kapman_metrics.catalogue import PRICE, TECHNICAL, Metric
+from kapman_metrics.dealer.reference import DEALER_METRICS
 
 _HEADINGS = ("metric", "parameters", "formula", "units", "bars", "null when", "oracle")
 
@@ -31,6 +32,12 @@ SECTIONS: tuple[Section, ...] = (
         TECHNICAL,
     ),
     Section("price_metrics_json", "Flat.", PRICE),
+    Section(
+        "dealer_metrics_json",
+        "From the session's contracts of one underlying. Dealers are assumed long calls and short puts. `[]` "
+        "marks the elements of a list. QuantLib and vollib are the oracles of the Black–Scholes greeks.",
+        DEALER_METRICS,
+    ),
 )
 
 _INTRODUCTION = """\

@@ -68,6 +68,12 @@ class Database:
         with connection:
             yield connection
 
+    def exists(self) -> bool:
+        """Whether the server has the database."""
+        with self.connect(autocommit=True, database=MAINTENANCE_DATABASE) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.name,))
+            return found.fetchone() is not None
+
     @contextmanager
     def lock(self, *, exclusive: bool) -> Iterator[None]:
         """Hold the platform's lock: `exclusive` for a repave, shared for a load.

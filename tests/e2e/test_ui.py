@@ -3,4 +3,3 @@
 Drives Debian's chromium through Playwright against `kapman ui`, with a small simulated market. The
 screenshots land in test-artifacts/.
 """
-

@@ -108,7 +108,7 @@ def hashes_by_session(platform: Platform) -> list[tuple[str, str]]:
     [
         ("KAPMAN_S3_SECRET_ACCESS_KEY", "MARKER-wrong-secret", "ohlcv", "KAPMAN_S3_SECRET_ACCESS_KEY"),
         ("MASSIVE_API_KEY", "MARKER-wrong-key", "tickers", "MASSIVE_API_KEY"),
-        ("KAPMAN_API_URL", "http://127.0.0.1:9", "tickers", "127.0.0.1:9"),
+        ("KAPMAN_API_URL", "http://127.0.0.1:9", "tickers", "doesn't answer"),
         ("KAPMAN_S3_BUCKET", "no-such-bucket", "ohlcv", "no-such-bucket"),
     ],
 )

@@ -35,9 +35,6 @@ STEPS = {
 AUDITS = {audit.name: (audit, relation) for found, relation in STEPS.values() for audit in found}
 STRUCTURAL = {audit.name for audit in STRUCTURE_AUDITS}
 
-NEWEST_OPTIONS = "time = (SELECT max(time) FROM options_chains)"
-NEWEST_DEALER = "time = (SELECT max(time) FROM daily_snapshots WHERE dealer_metrics_json IS NOT NULL)"
-
 # What breaks each audit, statement by statement.
 SABOTAGE: dict[str, list[str]] = {
     "tables_are_empty_until_loaded": ["DELETE FROM kapman_meta.load_manifest WHERE asset = 'ohlcv'"],
@@ -95,8 +92,8 @@ SABOTAGE: dict[str, list[str]] = {
            WHERE dealer_metrics_json->>'status' = 'FULL'"""
     ],
     "dealer_metrics_cover_active_symbols": [
-        f"""UPDATE daily_snapshots s SET dealer_metrics_json = NULL FROM tickers t
-            WHERE t.id = s.ticker_id AND symbol = 'MSFT' AND {NEWEST_DEALER}"""
+        """UPDATE daily_snapshots s SET dealer_metrics_json = NULL FROM tickers t
+           WHERE t.id = s.ticker_id AND symbol = 'MSFT'"""
     ],
 }
 BROKEN_FROM_THE_START = {"active_symbols_resolve_to_tickers", "option_chains_cover_active_symbols"}

@@ -25,7 +25,7 @@ def refusal(platform: Platform, asset: str) -> str:
 def test_without_a_database_each_step_names_the_command(platform: Platform, asset: str) -> None:
     """The database doesn't exist: the sentence says how to make it."""
     sentence = refusal(platform, asset)
-    assert "does not exist" in sentence
+    assert "has no database" in sentence
     assert "repave" in sentence
 
 
