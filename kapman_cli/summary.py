@@ -25,6 +25,7 @@ class StepRecord:
     failed: str | None = None
     checks_passed: int = 0
     checks: int = 0
+    warned: int = 0
     warnings: list[str] = field(default_factory=list)
 
 
@@ -69,6 +70,7 @@ def step_records(instance: dg.DagsterInstance, run_id: str) -> dict[str, StepRec
             record.checks += 1
             record.checks_passed += evaluation.passed
             if not evaluation.passed:
+                record.warned += evaluation.severity is dg.AssetCheckSeverity.WARN
                 record.warnings.append(f"{evaluation.check_name}: {evaluation.description}")
         elif event.event_type in _STEP_EVENTS and event.step_key in CHAIN:
             record = steps.setdefault(event.step_key, StepRecord())
@@ -85,7 +87,7 @@ def step_records(instance: dg.DagsterInstance, run_id: str) -> dict[str, StepRec
 def table_lines(connection: Connection, steps: dict[str, StepRecord]) -> Iterator[str]:
     """The table, one line an asset of the chain."""
     hashes = {table: (digest, rows) for table, digest, rows in database_hashes(connection)}
-    yield f"  {'asset':<17}{'rows':>10}{'sessions':>10}{'seconds':>9}  {'checks':<9}content hash"
+    yield f"  {'asset':<17}{'rows':>10}{'sessions':>10}{'seconds':>9}  {'checks':<14}content hash"
     for asset in CHAIN:
         loads = manifest.published(connection, asset)
         digest, rows = hashes.get(asset, ("", None))
@@ -99,8 +101,17 @@ def table_lines(connection: Connection, steps: dict[str, StepRecord]) -> Iterato
         yield (
             f"  {asset:<17}{_number(rows):>10}{_number(sessions or None):>10}"
             f"{'' if step.seconds is None else f'{step.seconds:.1f}':>9}"
-            f"  {f'{step.checks_passed} of {step.checks}' if step.checks else '-':<9}{digest[:32]}"
+            f"  {_checks(step):<14}{digest[:32]}"
         )
+
+
+def _checks(step: StepRecord) -> str:
+    """How many checks passed, how many only warn, how many failed."""
+    failed = step.checks - step.checks_passed - step.warned
+    parts = [f"{step.checks_passed}" if step.checks else "-"]
+    parts += [f"{step.warned} warns"] if step.warned else []
+    parts += [f"{failed} FAILED"] if failed else []
+    return ", ".join(parts)
 
 
 def _number(value: int | None) -> str:
