@@ -42,7 +42,7 @@ class PartitionedRunEventLog(SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """`base_dir`: folder of the databases, by default `history` in DAGSTER_HOME."""
+        """`base_dir`: folder of the databases, by default `history/runs` in DAGSTER_HOME, as Dagster has it."""
         return {"base_dir": dg.Field(dg.StringSource, is_required=False)}
 
     @classmethod
@@ -50,7 +50,7 @@ class PartitionedRunEventLog(SqliteEventLogStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "PartitionedRunEventLog":
         """As configured in dagster.yaml."""
-        base_dir = config_value.get("base_dir") or str(Path(os.environ["DAGSTER_HOME"]) / "history")
+        base_dir = config_value.get("base_dir") or str(Path(os.environ["DAGSTER_HOME"]) / "history" / "runs")
         return cls(base_dir, inst_data)
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
