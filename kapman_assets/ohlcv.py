@@ -236,8 +236,14 @@ def _require_files(
             f"The vendor has no flat file for {named_sessions(missing)}.",
             fix="Files appear about 11:00 New York on the next day; check KAPMAN_S3_ENDPOINT and KAPMAN_S3_BUCKET if it should be there.",
         )
-    if missing:
-        context.log.warning(f"No flat file for {len(missing)} sessions: {named_sessions(missing)}.")
+    first = min(files)
+    earlier, holes = [s for s in missing if s < first], [s for s in missing if s > first]
+    if earlier:
+        context.log.info(
+            f"The vendor's files begin with {first}: {len(earlier)} earlier sessions are left out."
+        )
+    if holes:
+        context.log.warning(f"No flat file for {len(holes)} sessions: {named_sessions(holes)}.")
 
 
 CHECKS = audit_checks("ohlcv", AUDITS, RELATION)

@@ -18,11 +18,10 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 
 echo "Installing $lock into $venv"
-# uv installs the same files with the same hash checks in a fraction of pip's time; where it can't be
-# had or can't reach the index that pip is configured for, pip does it.
-"$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps -r scripts/uv.lock || true
-if ! { [ -x "$venv/bin/uv" ] && VIRTUAL_ENV="$PWD/$venv" "$venv/bin/uv" pip install --quiet --no-deps --require-hashes -r "$lock"; }; then
-    echo "uv could not install; using pip"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock"
-fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --editable .
+# uv installs the same files with the same hash checks in a fraction of pip's time; where it can't reach
+# the index that pip is configured for, pip does it.
+pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+pip install --no-deps --require-hashes -r scripts/uv.lock 2> /dev/null || true
+VIRTUAL_ENV="$PWD/$venv" "$venv/bin/uv" pip install --quiet --system-certs --no-deps --require-hashes -r "$lock" 2> /dev/null ||
+    pip install --no-deps --require-hashes -r "$lock"
+pip install --no-deps --editable .

@@ -54,9 +54,7 @@ def watch(page: Page, site: Site, run: str) -> str:
 def newest_run(page: Page, site: Site, job: str) -> str:
     """The topmost run on a job's page, as soon as the daemon has made one of the backfill."""
     page.goto(f"{site.url}/locations/kapman_assets/jobs/{job}/runs")
-    link = page.get_by_role("row").get_by_role("link", name="View", exact=True).first
-    link.wait_for(timeout=RUN_MS)
-    path = link.get_attribute("href")
+    path = page.get_by_role("link", name="View", exact=True).first.get_attribute("href", timeout=RUN_MS)
     assert path is not None
     return path
 
@@ -75,3 +73,93 @@ def repaved(browser: Browser, site: Site) -> Iterator[str]:
     assert watch(page, site, run) == "RUN_SUCCESS"
     context.close()
     yield run
+
+
+def test_the_lineage_shows_the_seven_assets(site: Site, page: Page) -> None:
+    """The first look: the whole chain on one page, no box to open first."""
+    page.goto(f"{site.url}/asset-groups")
+    graph = page.locator("svg")
+    for asset in ASSETS:
+        expect(graph.get_by_text(asset, exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_a_repave_by_clicking_rebuilds_the_database(site: Site, repaved: str, page: Page) -> None:
+    """One run of job `repave`, green, over the sessions asked for, and the tables are filled."""
+    page.goto(site.url + repaved)
+    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("link", name="repave", exact=True)).to_be_visible()
+    expect(page.get_by_text("Errored (0)")).to_be_visible()
+    expect(page.get_by_text(f"Succeeded ({2 * len(ASSETS)})")).to_be_visible()  # each step and its checks
+    rows = {table: rows for table, _, rows in site.hashes()}
+    assert rows["watchlists"] == 3
+    assert rows["options_chains"] == 3 * 60
+    assert rows["daily_snapshots"] == 3 * 8
+    assert min(rows["tickers"], rows["ohlcv"]) > 40
+    assert site.value("SELECT count(DISTINCT date) FROM ohlcv") == 8
+    assert site.value("SELECT count(dealer_metrics_json) FROM daily_snapshots") == 3
+
+
+def test_a_check_shows_its_evidence(site: Site, repaved: str, page: Page) -> None:
+    """A verdict comes with its numbers, and with the query that they can be verified by."""
+    page.goto(f"{site.url}/assets/ohlcv")
+    page.get_by_role("tab", name="Checks").click()
+    page.get_by_text("ohlcv_is_loaded", exact=True).first.click()
+    expect(page.get_by_text("Passed", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    bars = site.value("SELECT count(*) FROM ohlcv")
+    for name, number in (("bars", bars), ("sessions", 8), ("violations", 0)):
+        row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=name, exact=True))
+        expect(row.get_by_role("cell", name=str(number), exact=True)).to_be_visible()
+    page.get_by_text("[Show Markdown]").click()
+    query = page.get_by_role("dialog").get_by_text("WHERE NOT EXISTS")
+    expect(query).to_contain_text('FROM "public"."ohlcv"', timeout=PATIENCE_MS)
+
+
+def test_one_partition_by_clicking_changes_nothing(site: Site, repaved: str, page: Page) -> None:
+    """The newest session of `ohlcv` again: green, and not a value differs."""
+    before = site.hashes()
+    page.goto(f"{site.url}/assets/ohlcv")
+    page.get_by_role("button", name="Materialize").first.click()
+    choose_partitions(page, f"{TODAY}", "1 partition")
+    assert watch(page, site, launch(page, "Launch 1 run")) == "RUN_SUCCESS"
+    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    assert site.hashes() == before
+    page.goto(f"{site.url}/assets/ohlcv?view=partitions")
+    expect(page.get_by_text("Materialized (8)")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Failed (0)")).to_be_visible()
+
+
+def test_schema_alone_destroys_nothing(site: Site, repaved: str, page: Page) -> None:
+    """Only job `repave` paves: a click on `schema` finds no migration to apply and leaves every row."""
+    before = site.hashes()
+    page.goto(f"{site.url}/assets/schema")
+    page.get_by_role("button", name="Materialize", exact=True).click()
+    assert watch(page, site, notice(page)) == "RUN_SUCCESS"
+    assert site.hashes() == before
+    page.goto(f"{site.url}/assets/schema")
+    paved = page.get_by_role("row").filter(has=page.get_by_role("cell", name="paved", exact=True))
+    expect(paved).to_contain_text("false", timeout=PATIENCE_MS)
+
+
+def test_a_backfill_of_published_sessions_succeeds(site: Site, repaved: str, page: Page) -> None:
+    """A range of one asset from its own page: one run, and the backfill as a whole is green."""
+    before = site.hashes()
+    page.goto(f"{site.url}/assets/daily_snapshots")
+    page.get_by_role("button", name="Materialize").first.click()
+    choose_partitions(page, "[2026-11-16...2026-11-20]", "5 partitions")
+    page.goto(site.url + launch(page, "Launch backfill"))
+    status = page.get_by_text("Status", exact=True).locator("..")
+    expect(status).to_contain_text(re.compile("Succeeded|Failed"), timeout=RUN_MS)
+    expect(status).to_contain_text("Succeeded")
+    assert site.hashes() == before
+
+
+def test_a_step_out_of_order_says_what_is_missing(site: Site, repaved: str, page: Page) -> None:
+    """Dealer metrics of a session without option chains: refused, and the run's page says why and what to do."""
+    before = site.hashes()
+    page.goto(f"{site.url}/assets/dealer_metrics")
+    page.get_by_role("button", name="Materialize").first.click()
+    choose_partitions(page, "2026-11-19", "1 partition")
+    assert watch(page, site, launch(page, "Launch 1 run")) == "RUN_FAILURE"
+    sentence = page.get_by_text("'options_chains' of 2026-11-19 has not been published. Materialize it first")
+    expect(sentence.first).to_be_visible(timeout=PATIENCE_MS)
+    assert site.hashes() == before
