@@ -41,8 +41,9 @@ def session_partitions(today: dt.date, *, pinned: bool) -> dg.DailyPartitionsDef
     first = retained_sessions(today)[0]
     weekdays = (first + dt.timedelta(days=n) for n in range((today - first + _CLOSURES_AHEAD).days))
     zone = ZoneInfo(_ZONE)
-    # A demo may live ahead of the clock: its sessions exist although their windows have not ended.
-    ahead = len(sessions_between(dt.datetime.now(dt.UTC).date(), today)) if pinned else 0
+    # A demo may live ahead of the clock: its sessions exist although their windows have not ended. The days
+    # between are at least the windows between; `end_date` cuts off what is too many.
+    ahead = max(0, (today - dt.datetime.now(dt.UTC).date()).days + 1) if pinned else 0
     closures = [
         dt.datetime(day.year, day.month, day.day, tzinfo=zone)
         for day in weekdays
