@@ -22,7 +22,7 @@ from kapman_resources import manifest
 from kapman_resources.database import Connection
 from kapman_resources.errors import SourceError
 from kapman_resources.flat_files import ObjectInfo
-from kapman_resources.ohlcv_load import OhlcvLoader, SessionLoad
+from kapman_resources.ohlcv_load import OhlcvLoader, SessionLoad, published_hash
 from kapman_resources.publish import relation
 from kapman_resources.tables import OHLCV
 
@@ -169,13 +169,15 @@ def ohlcv(
 
     wanted = selected_sessions(context)
     flat_files = vendor.flat_files()
-    files = flat_files.list_sessions(wanted[0], wanted[-1])
+    found = flat_files.list_sessions(wanted[0], wanted[-1])
+    files = {session: info for session, info in found.items() if session in wanted}
     _require_files(context, wanted, files)
-    pending = {
-        session: info
-        for session, info in files.items()
-        if session in wanted and not _unchanged(done.get(session.isoformat()), info, universe_hash)
-    }
+    with database.connect() as connection:
+        pending = {
+            session: info
+            for session, info in files.items()
+            if not _is_published(connection, session, done.get(session.isoformat()), info, universe_hash)
+        }
     progress = ProgressLog(context.log, "ohlcv", len(pending))
 
     def load_of(loaded: SessionLoad) -> manifest.Load:
@@ -199,7 +201,7 @@ def ohlcv(
     )
     unchanged = len(files) - len(pending)
     context.log.info(f"{len(loaded)} sessions published, {unchanged} unchanged.")
-    kept = [done[s.isoformat()] for s in files if s in wanted and s not in pending]
+    kept = [done[session.isoformat()] for session in files if session not in pending]
     return materialized_sessions(context, [*kept, *map(load_of, loaded)])
 
 
@@ -214,11 +216,19 @@ def _source(info: ObjectInfo, universe_hash: str | None) -> dict[str, object]:
     return {"key": info.key, "etag": info.etag, "size": info.size, "tickers": universe_hash}
 
 
-def _unchanged(load: manifest.Load | None, info: ObjectInfo, universe_hash: str | None) -> bool:
+def _is_published(
+    connection: Connection,
+    session: dt.date,
+    load: manifest.Load | None,
+    info: ObjectInfo,
+    universe_hash: str | None,
+) -> bool:
+    """Whether the session was loaded from these very sources and the table still holds what was loaded."""
     return (
         load is not None
         and load.code_version == CODE_VERSION
         and load.sources == [_source(info, universe_hash)]
+        and load.content_hash == published_hash(connection, session)
     )
 
 

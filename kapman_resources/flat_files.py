@@ -174,17 +174,22 @@ class FlatFiles:
     async def _read(self, info: ObjectInfo) -> tuple[ObjectInfo, bytes]:
         with self._explained(f"read {info.key}"):
             try:
-                result = await obstore.get_async(self._store, info.key, options={"if_match": info.etag})
-            except PreconditionError:
-                result = await obstore.get_async(self._store, info.key)
-            current = _info(result.meta)
-            body = bytes(await result.bytes_async())
+                current, body = await self._whole(info.key, if_match=info.etag)
+            except BaseError as error:
+                if not _was_replaced(error):
+                    raise
+                current, body = await self._whole(info.key)
         if len(body) != current.size:
             raise SourceError(
                 f"{info.key} came with {len(body)} of {current.size} bytes.",
                 fix="Start the load again; if it stays so, the vendor's file is damaged.",
             )
         return current, body
+
+    async def _whole(self, key: str, **condition: str) -> tuple[ObjectInfo, bytes]:
+        """One version of an object, never parts of two: a read that breaks off is resumed with If-Match."""
+        result = await obstore.get_async(self._store, key, options={**condition})  # type: ignore[typeddict-item]
+        return _info(result.meta), bytes(await result.bytes_async())
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
@@ -251,6 +256,11 @@ def _session_of(key: str) -> dt.date | None:
     except ValueError:
         return None
     return session if key == key_of(session) else None
+
+
+def _was_replaced(error: BaseError) -> bool:
+    """Whether the object has another ETag by now; in the middle of a body obstore says so in its text only."""
+    return isinstance(error, PreconditionError) or "status code: 412" in str(error)
 
 
 def _info(meta: "ObjectMeta") -> ObjectInfo:

@@ -47,6 +47,9 @@ _ATTEMPTS = 5
 # of it would delete good bars.
 _MOST_REJECTED = 0.1
 
+# PostgreSQL's binary COPY format: signature, flags and an empty extension; a 16-bit -1 at the end.
+_COPY_HEADER, _COPY_TRAILER = 19, 2
+
 Audit = Callable[[Connection, sql.Composable], None]
 Result = TypeVar("Result")
 
@@ -311,6 +314,16 @@ def content_hash(bars: pl.DataFrame) -> str:
     for block in encode(OHLCV, bars):
         digest.update(block)
     return digest.hexdigest()
+
+
+def published_hash(connection: Connection, session: dt.date) -> str:
+    """`content_hash` of the session's rows as they are in the database now."""
+    query = sql.SQL(
+        "COPY (SELECT {} FROM {} WHERE date = {} ORDER BY ticker_id) TO STDOUT (FORMAT binary)"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)), RELATION, sql.Literal(session))
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        rows = b"".join(copy)
+    return hashlib.sha256(rows[_COPY_HEADER:-_COPY_TRAILER]).hexdigest()
 
 
 def _prepare(

@@ -93,6 +93,21 @@ def test_a_repeated_load_changes_nothing(repaved: Platform) -> None:
     assert hashes(repaved) == before
 
 
+def test_a_damaged_session_is_mended_by_materializing_it(repaved: Platform) -> None:
+    """A bar changed and one deleted by hand: the same sources are loaded again because the table differs."""
+    before = hashes(repaved)
+    with repaved.connect() as connection:
+        connection.execute("UPDATE ohlcv SET close = (low + high) / 2 WHERE date = '2026-11-18'")
+        connection.execute(
+            "DELETE FROM ohlcv WHERE date = '2026-11-19' AND ticker_id = (SELECT min(id::text)::uuid FROM tickers)"
+        )
+        connection.execute("DELETE FROM ohlcv WHERE date = '2026-11-19' AND volume > 1e6")
+    assert hashes(repaved) != before
+    assert not repaved.materialize("ohlcv", partition="2026-11-18", raise_on_error=False).success  # the 19th is red
+    assert repaved.materialize("ohlcv", partition="2026-11-19").success
+    assert hashes(repaved) == before
+
+
 def test_a_past_option_session_comes_from_the_vault_or_not_at_all(repaved: Platform) -> None:
     """Alone and absent from the vault it fails saying so; the archived one reloads without the vendor."""
     result = repaved.materialize("options_chains", partition="2026-11-18", raise_on_error=False)
