@@ -32,8 +32,9 @@ _DEFAULTS = MarketOptions()
 )
 @click.option("--seed", default=_DEFAULTS.seed, show_default=True, help="Another seed, another market.")
 @click.option(
-    "--fault", "faults", multiple=True, metavar="NAME[=VALUE]", help="Reproduce a quirk; may be repeated."
+    "--fault", "faults", multiple=True, metavar="NAME[=VALUE]...", help="Reproduce quirks: one or more names."
 )
+@click.argument("more_faults", nargs=-1, metavar="")
 @click.option("--list-faults", is_flag=True, help="Print every fault with what it does.")
 @click.option(
     "--env-file", type=click.Path(path_type=Path, dir_okay=False), help="Write the settings for `source`."
@@ -55,6 +56,7 @@ def simulator(  # noqa: PLR0913  (one argument per option)
     host: str,
     port: int,
     s3_port: int,
+    more_faults: tuple[str, ...],
 ) -> None:
     """Serve the vendor's S3 bucket and REST API on loopback until interrupted.
 
@@ -64,6 +66,10 @@ def simulator(  # noqa: PLR0913  (one argument per option)
     from kapman_simulator.market import Unservable  # noqa: PLC0415
     from kapman_simulator.serving import Address, open_vendor  # noqa: PLC0415
 
+    if more_faults and not faults:
+        raise click.UsageError(f"Unexpected arguments: {' '.join(more_faults)}. Faults follow --fault.")
+    # `--fault A B,C --fault D`: however people write a list.
+    faults = tuple(name for given in (*faults, *more_faults) for name in given.split(",") if name)
     if list_faults or "list" in faults:
         _print_faults()
         return

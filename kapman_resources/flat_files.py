@@ -24,7 +24,7 @@ from kapman_resources.errors import SourceError
 from kapman_resources.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Credential
 
 PREFIX = "us_stocks_sip/day_aggs_v1"
@@ -174,11 +174,11 @@ class FlatFiles:
     async def _read(self, info: ObjectInfo) -> tuple[ObjectInfo, bytes]:
         with self._explained(f"read {info.key}"):
             try:
-                current, body = await self._whole(info.key, if_match=info.etag)
+                current, body = await self._whole(info.key, {"if_match": info.etag})
             except BaseError as error:
                 if not _was_replaced(error):
                     raise
-                current, body = await self._whole(info.key)
+                current, body = await self._whole(info.key, {})
         if len(body) != current.size:
             raise SourceError(
                 f"{info.key} came with {len(body)} of {current.size} bytes.",
@@ -186,9 +186,9 @@ class FlatFiles:
             )
         return current, body
 
-    async def _whole(self, key: str, **condition: str) -> tuple[ObjectInfo, bytes]:
+    async def _whole(self, key: str, condition: "GetOptions") -> tuple[ObjectInfo, bytes]:
         """One version of an object, never parts of two: a read that breaks off is resumed with If-Match."""
-        result = await obstore.get_async(self._store, key, options={**condition})  # type: ignore[typeddict-item]
+        result = await obstore.get_async(self._store, key, options=condition)
         return _info(result.meta), bytes(await result.bytes_async())
 
     @contextmanager

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 ASSETS = ("schema", "tickers", "watchlists", "ohlcv", "options_chains", "daily_snapshots", "dealer_metrics")
 SESSIONS = "[2026-11-11...2026-11-20]"  # the eight sessions of the small market
-RUN_MS = 180_000
+RUN_MS = 120_000
 
 
 def choose_partitions(page: Page, partitions: str, count: str) -> None:
