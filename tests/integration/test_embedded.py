@@ -167,7 +167,7 @@ def test_committed_rows_survive_kill_9_in_the_middle_of_a_query(durable_server: 
     with psycopg.connect(server.ensure()) as conn:
         assert conn.execute("SELECT answer FROM kept").fetchall() == [(42,)]
     assert server.status().pid != killed
-    busy.join(timeout=30)
+    busy.join(timeout=120)
     assert not busy.is_alive(), "a query of the killed server is still running"
 
 
@@ -198,7 +198,7 @@ def test_server_outlives_its_starter_and_its_ctrl_c(server: EmbeddedServer, fold
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     # The pipe ends only if the server hasn't inherited it: a caller reading our output must not hang.
     assert process.communicate(timeout=10)[0] == ""
     assert server.status().pid == pid
