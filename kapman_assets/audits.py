@@ -5,6 +5,7 @@ asset check of the same name runs the same query on the published table and show
 """
 
 import datetime as dt
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
@@ -64,17 +65,17 @@ def run_audit(
     connection: Connection, audit: Audit, relation: sql.Composable, parameters: Mapping[str, Any]
 ) -> Verdict:
     """Run one audit on a relation (the table, or a stage with the same columns)."""
-    violations, count, examples = find_violations(connection, audit, relation, parameters)
+    count, examples = find_violations(connection, audit, relation, parameters)
     with connection.cursor(row_factory=dict_row) as cursor:
         facts = sql.SQL(audit.facts).format(relation=relation)
         evidence = cursor.execute(facts, {**parameters, **audit.parameters}).fetchone() or {}
-    return Verdict(audit, count, examples, evidence, violations.as_string(connection).strip())
+    return Verdict(audit, count, examples, evidence, _query(audit, relation))
 
 
 def find_violations(
     connection: Connection, audit: Audit, relation: sql.Composable, parameters: Mapping[str, Any]
-) -> tuple[sql.Composed, int, list[dict[str, Any]]]:
-    """The query, how many rows it finds, and the first of them."""
+) -> tuple[int, list[dict[str, Any]]]:
+    """How many rows break the statement, and the first of them."""
     violations = sql.SQL(audit.violations).format(relation=relation)
     counted = sql.SQL("SELECT count(*) OVER () AS violations, v.* FROM ({}) v LIMIT {}").format(
         violations, sql.Literal(EXAMPLES)
@@ -82,7 +83,12 @@ def find_violations(
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(counted, {**parameters, **audit.parameters}).fetchall()
     examples = [{k: v for k, v in row.items() if k != "violations"} for row in rows]
-    return violations, rows[0]["violations"] if rows else 0, examples
+    return rows[0]["violations"] if rows else 0, examples
+
+
+def _query(audit: Audit, relation: sql.Composable) -> str:
+    """The query as a person can paste it into psql, but for its parameters."""
+    return inspect.cleandoc(sql.SQL(audit.violations).format(relation=relation).as_string())
 
 
 def audit_stage(
@@ -96,7 +102,7 @@ def audit_stage(
     for audit in audits:
         if not (audit.staged and audit.severity is dg.AssetCheckSeverity.ERROR):
             continue
-        _, count, examples = find_violations(connection, audit, relation, parameters)
+        count, examples = find_violations(connection, audit, relation, parameters)
         if count:
             raise AuditError(
                 f"{count} staged rows break {audit.name!r}, for example {examples[0]}.",
@@ -111,7 +117,7 @@ def audit_checks(asset: str, audits: Sequence[Audit], relation: sql.Composable) 
         dg.AssetCheckSpec(
             audit.name,
             asset=asset,
-            description=f"{audit.description}\n\nViolations:\n```sql\n{audit.violations.strip()}\n```",
+            description=f"{audit.description}\n\nViolations:\n```sql\n{_query(audit, relation)}\n```",
             blocking=audit.blocking,
         )
         for audit in audits

@@ -56,7 +56,7 @@ def require_passed(
         for audit in audits:
             if not audit.blocking:
                 continue
-            _, count, examples = find_violations(connection, audit, relation, parameters)
+            count, examples = find_violations(connection, audit, relation, parameters)
             if count:
                 raise OrderViolation(
                     f"{step!r} can't be materialized: {name!r} fails its check {audit.name!r}"
