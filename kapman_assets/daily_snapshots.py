@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
+from kapman_assets.failures import fails_in_a_sentence
 from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
 from kapman_assets.ohlcv import AUDITS as OHLCV_AUDITS
 from kapman_assets.ohlcv import RELATION as OHLCV_RELATION
@@ -128,6 +129,7 @@ class DailySnapshotsConfig(dg.Config):
         " 400 bars in `ohlcv` and nothing else. Formulas: docs/metrics.md."
     ),
 )
+@fails_in_a_sentence
 def daily_snapshots(
     context: dg.AssetExecutionContext, config: DailySnapshotsConfig, database: DatabaseResource
 ) -> dg.MaterializeResult:

@@ -11,6 +11,7 @@ from pydantic import Field
 from kapman_assets.audits import Audit, audit_checks, audit_stage
 from kapman_assets.daily_snapshots import AUDITS as SNAPSHOTS_AUDITS
 from kapman_assets.daily_snapshots import RELATION, daily_snapshots
+from kapman_assets.failures import fails_in_a_sentence
 from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
 from kapman_assets.options_chains import AUDITS as OPTIONS_AUDITS
 from kapman_assets.options_chains import RELATION as OPTIONS_RELATION
@@ -150,6 +151,7 @@ class DealerMetricsConfig(dg.Config):
         " option chains; an active symbol without a chain gets an INVALID row. Formulas: docs/metrics.md."
     ),
 )
+@fails_in_a_sentence
 def dealer_metrics(
     context: dg.AssetExecutionContext, config: DealerMetricsConfig, database: DatabaseResource
 ) -> dg.MaterializeResult:

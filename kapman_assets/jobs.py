@@ -30,7 +30,8 @@ repave = dg.define_asset_job(
     description=(
         "**Destroys and rebuilds the database**: drops and recreates it, then loads and computes the whole chain"
         " over the retained window, in order, in one run. From the command line:"
-        " `dagster job execute -m kapman_assets -j repave`."
+        " `dagster job execute -m kapman_assets -j repave`.\n\n"
+        "From here: *Materialize all*, then **Show all partitions** and *All*: the dialog offers the last 90 days at first."
     ),
     # The command line applies a job's tags, but not its config. The span is that of the process that
     # loads this code: the command line loads it afresh, and the UI asks for a range.

@@ -42,7 +42,7 @@ def load_metadata(load: Load) -> dict[str, Any]:
     if load.details:
         shown["details"] = dg.MetadataValue.json(load.details)
     if load.content_hash:
-        shown["content_hash"] = load.content_hash
+        shown["content_hash"] = load.content_hash[:16]
     return shown
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
+from kapman_assets.failures import fails_in_a_sentence
 from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
 from kapman_assets.order import require_passed
 from kapman_assets.partitions import ONE_RUN, SESSIONS, selected_sessions
@@ -151,6 +152,7 @@ AUDITS = (
         " 730 days. Symbols that are no tickers are ignored and counted by name."
     ),
 )
+@fails_in_a_sentence
 def ohlcv(
     context: dg.AssetExecutionContext, database: DatabaseResource, vendor: VendorResource
 ) -> dg.MaterializeResult:

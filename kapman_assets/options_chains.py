@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
+from kapman_assets.failures import fails_in_a_sentence
 from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
 from kapman_assets.ohlcv import AUDITS as OHLCV_AUDITS
 from kapman_assets.ohlcv import RELATION as OHLCV_RELATION
@@ -207,6 +208,7 @@ class Snapshot:
         " nobody archived are skipped and stay unmaterialized."
     ),
 )
+@fails_in_a_sentence
 def options_chains(
     context: dg.AssetExecutionContext,
     config: OptionsChainsConfig,

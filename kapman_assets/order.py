@@ -86,7 +86,12 @@ def published_sessions(
         )
         raise OrderViolation(
             f"{step!r} of {span} can't be materialized: {predecessor!r} of {span} has not been published.",
-            fix=f"Materialize it first: dagster asset materialize -m kapman_assets --select {predecessor} {partition}.",
+            fix=f"Materialize it first: dagster asset materialize -m kapman_assets --select {predecessor} {partition}."
+            + (
+                " Chains load only if they were archived at the session's close."
+                if predecessor == "options_chains"
+                else ""
+            ),
         )
     return found
 

@@ -4,6 +4,7 @@ import dagster as dg
 from psycopg import sql
 
 from kapman_assets.audits import Audit, audit_checks, run_audit
+from kapman_assets.failures import fails_in_a_sentence
 from kapman_assets.partitions import ONE_RUN
 from kapman_assets.resources import DatabaseResource
 from kapman_resources import manifest, structure
@@ -81,6 +82,7 @@ class SchemaConfig(dg.Config):
         " materialized alone, pending migrations are applied and nothing is destroyed."
     ),
 )
+@fails_in_a_sentence
 def schema(
     context: dg.AssetExecutionContext, config: SchemaConfig, database: DatabaseResource
 ) -> dg.MaterializeResult:
@@ -95,9 +97,9 @@ def schema(
     if pave:
         context.log.info(f"Paving database {database.database.name!r}: recreated from nothing.")
         structure.pave(database.database)
-        applied = ["all"]
     else:
         applied = structure.migrate(database.database)
+        context.log.info(f"Migrations applied: {', '.join(applied) or 'none was pending'}.")
     with database.connect() as connection:
         for audit in AUDITS:
             verdict = run_audit(connection, audit, NO_RELATION, database.audit_parameters())
@@ -118,7 +120,6 @@ def schema(
     return dg.MaterializeResult(
         metadata={
             "paved": pave,
-            "migrations_applied": applied,
             "tables": len(TABLES),
             "structure_fingerprint": fingerprint,
             "retention_enforcer": lifecycle.enforcer,

@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
+from kapman_assets.failures import fails_in_a_sentence
 from kapman_assets.materializations import load_metadata, table_metadata
 from kapman_assets.order import require_passed
 from kapman_assets.partitions import ONE_RUN
@@ -56,6 +57,7 @@ AUDITS = (
     backfill_policy=ONE_RUN,
     description="Reference universe: every active stock ticker, by strict paging of the vendor's reference API.",
 )
+@fails_in_a_sentence
 def tickers(
     context: dg.AssetExecutionContext, database: DatabaseResource, vendor: VendorResource
 ) -> dg.MaterializeResult:
@@ -93,7 +95,7 @@ def tickers(
         ]
         manifest.record(connection, load, rejected)
     context.log.info(
-        f"{len(frame):,} tickers on {len(pages)} pages; {changed:,} changed, {left:,} no longer listed."
+        f"{len(frame):,} tickers from the vendor (pages: {len(pages)}); {changed:,} changed, {left:,} no longer listed."
     )
     return dg.MaterializeResult(
         metadata={**load_metadata(load), "changed": changed, "no_longer_listed": left},

@@ -5,6 +5,7 @@ import polars as pl
 from psycopg import sql
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
+from kapman_assets.failures import fails_in_a_sentence
 from kapman_assets.materializations import load_metadata, table_metadata
 from kapman_assets.order import require_passed
 from kapman_assets.partitions import ONE_RUN
@@ -82,6 +83,7 @@ AUDITS = (
     backfill_policy=ONE_RUN,
     description="Watchlists, reconciled from `data/watchlists/*.txt`: leavers become inactive, nothing is deleted.",
 )
+@fails_in_a_sentence
 def watchlists(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
     """Make the table say what the files say, and name every symbol that is no ticker."""
     database.hold()

@@ -1,5 +1,6 @@
 """`kapman ui`: Dagster's webserver and daemon on one instance, until interrupted."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def ui(host: str, port: int) -> None:
     children.append(
         subprocess.Popen(
             [dagster, "dev", "-m", "kapman_assets", "--host", host, "--port", str(port), "--log-level", "warning"],
-            cwd=PROJECT, start_new_session=True,
+            cwd=PROJECT, start_new_session=True, env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
     )  # fmt: skip
     sys.exit(max(children[0].wait(), 0))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo, errors, sql
 
 from kapman_resources.connection_errors import explain
 from kapman_resources.errors import DatabaseError, Refused
@@ -52,7 +52,8 @@ class Database:
         """A connection in UTC, closed at the end; without `autocommit` one transaction, committed at the end.
 
         Raises:
-            DatabaseError: the server can't be reached or refuses us; one sentence, with the fix.
+            DatabaseError: the server can't be reached or refuses us, goes away, or has no room left; one
+                sentence, with the fix.
         """
         try:
             connection = psycopg.connect(
@@ -65,7 +66,7 @@ class Database:
             )
         except psycopg.OperationalError as error:
             raise explain(error, self.url) from None
-        with connection:
+        with _explained(connection), connection:
             yield connection
 
     def exists(self) -> bool:
@@ -106,3 +107,23 @@ class Database:
             (_LOCK_SPACE, self.name),
         ).fetchall()
         return ", ".join(str(row[0]).removeprefix("kapman: ") for row in rows) or "another session"
+
+
+@contextmanager
+def _explained(connection: Connection) -> Iterator[None]:
+    """What ends a transaction from outside, as sentences; deadlocks and the like are the caller's to judge."""
+    try:
+        yield
+    except errors.DiskFull as error:
+        raise DatabaseError(
+            f"The database server's disk is full: {error.diag.message_primary}.",
+            fix="Nothing of the transaction was published. Make room on the server, then run it again.",
+        ) from error
+    except psycopg.OperationalError as error:
+        if not connection.broken:
+            raise
+        reason = str(error).partition("\n")[0]
+        raise DatabaseError(
+            f"The database server went away: {reason}.",
+            fix="Nothing of the transaction was published. Start the server, then run it again.",
+        ) from error

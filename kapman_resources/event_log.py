@@ -53,6 +53,12 @@ class PartitionedRunEventLog(SqliteEventLogStorage):
         base_dir = config_value.get("base_dir") or str(Path(os.environ["DAGSTER_HOME"]) / "history" / "runs")
         return cls(base_dir, inst_data)
 
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store one event, and tell those who watch its run unless it is part of a batch."""
+        super().store_event(event)
+        if not getattr(self._batch, "held", {}):
+            self._announce(event.run_id)
+
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         """Store the events of one run in one transaction a database: all of them or none."""
         if not events:
@@ -65,6 +71,14 @@ class PartitionedRunEventLog(SqliteEventLogStorage):
                     self.store_event(event)
             finally:
                 del self._batch.held
+        self._announce(shards[0])
+
+    def _announce(self, run_id: str) -> None:
+        """Wake the live log of a run's page, which watches the database's file.
+
+        While connections stay open a commit changes the write-ahead log alone, never that file.
+        """
+        os.utime(self.path_for_shard(run_id))
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

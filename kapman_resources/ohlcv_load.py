@@ -25,7 +25,7 @@ from psycopg import errors, sql
 
 from kapman_resources.binary_copy import copy_blocks, encode, fixed_rows
 from kapman_resources.database import Connection, Database
-from kapman_resources.errors import AuditError, DatabaseError, SourceError, StructureError
+from kapman_resources.errors import AuditError, SourceError, StructureError
 from kapman_resources.flat_file_decoding import DecodedBars, TickerIndex, decode_bars
 from kapman_resources.flat_files import FlatFiles, ObjectInfo
 from kapman_resources.manifest import Quarantined
@@ -431,7 +431,7 @@ def _retried(publish: Callable[[], Result]) -> Result:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """The server's refusals as sentences."""
+    """The database's refusals as sentences."""
     try:
         yield
     except psycopg.IntegrityError as error:
@@ -439,15 +439,4 @@ def _explained() -> Iterator[None]:
             f"The bars break {error.diag.constraint_name or 'a rule'} of public.{OHLCV.name}: "
             f"{error.diag.message_detail or error.diag.message_primary}.",
             fix="Nothing was published. If tickers changed meanwhile, materialize `tickers`, then load again.",
-        ) from error
-    except errors.DiskFull as error:
-        raise DatabaseError(
-            f"The database server's disk is full: {error.diag.message_primary}.",
-            fix="Nothing was published. Make room on the server, then load again.",
-        ) from error
-    except psycopg.OperationalError as error:
-        reason = str(error).partition("\n")[0]
-        raise DatabaseError(
-            f"The database server went away during the load: {reason}.",
-            fix="Nothing of the transaction was published. Start the server, then load again.",
         ) from error

@@ -317,36 +317,40 @@ CHECK_CONSTRAINTS_ARE_VALID = StructureAudit(
     parameters={"check_constraints": list(CHECK_CONSTRAINTS)},
 )
 
-# The Apache edition has no policy to look for, so its effect is looked for. A week of grace, since the
-# platform's job runs once a day and a chunk's own end is later than its last session.
+# Where no policy is on duty, its effect is looked for, by the only today that is in the database: the newest
+# chunk has begun. A week of grace, since the platform's job runs once a night.
 RETENTION_IS_ENFORCED = StructureAudit(
     "retention_is_730_days",
-    "Both hypertables keep 730 days: by a scheduled policy (Community), or by the platform's daily job, which "
-    "has left no expired chunk (Apache).",
+    "Both hypertables keep 730 days: by a scheduled policy (Community), or by the platform's nightly job, which "
+    "has left no expired chunk (Apache; Community with KAPMAN_AS_OF, where the policies are paused).",
     facts="""
-        SELECT CASE current_setting('timescaledb.license') WHEN 'timescale' THEN 'policy'
+        SELECT CASE WHEN count(*) FILTER (WHERE scheduled) = cardinality(%(hypertables)s::text[]) THEN 'policy'
                     ELSE 'platform job' END AS enforcer,
-               (SELECT count(*) FROM timescaledb_information.jobs
-                WHERE proc_name = 'policy_retention' AND hypertable_schema = 'public') AS policies,
+               count(*) AS policies, count(*) FILTER (WHERE scheduled) AS scheduled_policies,
                extract(day FROM %(retention)s::interval)::integer AS days,
                (SELECT min(range_start)::date FROM timescaledb_information.chunks
                 WHERE hypertable_schema = 'public') AS oldest_chunk
+        FROM timescaledb_information.jobs
+        WHERE proc_name = 'policy_retention' AND hypertable_schema = 'public'
     """,
     violations="""
-        SELECT wanted.name AS hypertable, 'has no scheduled retention policy of 730 days' AS problem
+        SELECT wanted.name AS hypertable, 'has no retention policy of 730 days' AS problem
         FROM unnest(%(hypertables)s::text[]) AS wanted (name)
         WHERE current_setting('timescaledb.license') = 'timescale'
           AND NOT EXISTS (
               SELECT FROM timescaledb_information.jobs
-              WHERE proc_name = 'policy_retention' AND scheduled
+              WHERE proc_name = 'policy_retention'
                 AND hypertable_schema = 'public' AND hypertable_name = wanted.name
                 AND (config ->> 'drop_after')::interval = %(retention)s::interval)
         UNION ALL
         SELECT hypertable_name::text, 'has an expired chunk that ends on ' || range_end::date
-        FROM (SELECT *, max(range_end) OVER (PARTITION BY hypertable_name) AS newest
+        FROM (SELECT *, max(range_start) OVER (PARTITION BY hypertable_name) AS newest
               FROM timescaledb_information.chunks WHERE hypertable_schema = 'public') AS chunk
-        WHERE current_setting('timescaledb.license') <> 'timescale'
-          AND range_end < newest - %(retention)s::interval - interval '7 days'
+        WHERE range_end < newest - %(retention)s::interval - interval '7 days'
+          AND NOT EXISTS (
+              SELECT FROM timescaledb_information.jobs
+              WHERE proc_name = 'policy_retention' AND scheduled
+                AND hypertable_schema = 'public' AND hypertable_name = chunk.hypertable_name)
         ORDER BY 1, 2
     """,
     parameters={"hypertables": list(HYPERTABLES), "retention": RETENTION},

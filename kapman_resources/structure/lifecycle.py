@@ -1,4 +1,9 @@
-"""How long rows live: one declaration, two enforcers, depending on the edition of TimescaleDB."""
+"""How long rows live: one declaration, two enforcers.
+
+The Community edition's retention policies are on duty where the platform's today is the clock's. They know no
+other today, so with `KAPMAN_AS_OF` they are attached but paused, and there, as on the Apache edition, which
+has none, the platform's nightly job drops what has expired.
+"""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -9,6 +14,7 @@ from psycopg import sql
 
 from kapman_resources.database import Connection, Database
 from kapman_resources.errors import Refused
+from kapman_resources.settings import settings
 from kapman_resources.tables import TABLES
 
 RETENTION = dt.timedelta(days=730)
@@ -33,22 +39,23 @@ def apply_lifecycle(connection: Connection) -> Lifecycle:
     """Attach the retention and columnstore policies that the edition has; idempotent.
 
     A policy with another interval is replaced; one that is right is left alone, with its job's history.
+    With `KAPMAN_AS_OF` retention is paused: by the clock it would take the window's oldest sessions away.
     """
+    on_duty = settings().as_of is None
     row = connection.execute("SELECT current_setting('timescaledb.license')").fetchone()
     if row is None or row[0] != "timescale":
         return Lifecycle("apache", "platform job", "not available in this edition")
     with connection.transaction():
         for table in HYPERTABLES:
-            _retain(connection, f"public.{table}")
+            _retain(connection, f"public.{table}", on_duty=on_duty)
         _keep_in_columns(connection, f"public.{COLUMNSTORE_TABLE}")
-    return Lifecycle("timescale", "policy", "available")
+    return Lifecycle("timescale", "policy" if on_duty else "platform job", "available")
 
 
 def drop_expired_chunks(database: Database, as_of: dt.date) -> list[str]:
-    """Drop the chunks that end before `as_of` - 730 days, where no policy can; returns their names.
+    """Drop the chunks that end before `as_of` - 730 days, where no policy is on duty; returns their names.
 
-    The platform's daily job on the Apache edition; on the Community edition its policies are on duty and
-    this does nothing. Whole chunks only, as the policy would.
+    The platform's nightly job. Whole chunks only, as the policy would.
 
     Raises:
         Refused: a loader's open transaction held a table for ten seconds.
@@ -56,9 +63,8 @@ def drop_expired_chunks(database: Database, as_of: dt.date) -> list[str]:
     dropped: list[str] = []
     for table in HYPERTABLES:
         with database.connect() as connection:
-            row = connection.execute("SELECT current_setting('timescaledb.license')").fetchone()
-            if row is not None and row[0] == "timescale":
-                return []
+            if _is_retained_by_policy(connection, table):
+                continue
             # Foreign keys make drop_chunks lock `tickers` as well: waiting longer would make every
             # reader queue behind us.
             connection.execute("SET LOCAL lock_timeout = '10s'")
@@ -79,12 +85,26 @@ def drop_expired_chunks(database: Database, as_of: dt.date) -> list[str]:
     return dropped
 
 
-def _retain(connection: Connection, table: str) -> None:
-    if _has_policy(connection, table, "policy_retention", "drop_after", RETENTION):
-        return
-    connection.execute("SELECT public.remove_retention_policy(%s::regclass, if_exists => true)", (table,))
+def _is_retained_by_policy(connection: Connection, table: str) -> bool:
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention' "
+        "AND scheduled AND hypertable_schema = 'public' AND hypertable_name = %s)",
+        (table,),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _retain(connection: Connection, table: str, *, on_duty: bool) -> None:
+    if not _has_policy(connection, table, "policy_retention", "drop_after", RETENTION):
+        connection.execute("SELECT public.remove_retention_policy(%s::regclass, if_exists => true)", (table,))
+        connection.execute(
+            "SELECT public.add_retention_policy(%s::regclass, drop_after => %s::interval)", (table, RETENTION)
+        )
     connection.execute(
-        "SELECT public.add_retention_policy(%s::regclass, drop_after => %s::interval)", (table, RETENTION)
+        "SELECT public.alter_job(job_id, scheduled => %s) FROM timescaledb_information.jobs "
+        "WHERE proc_name = 'policy_retention' AND scheduled <> %s "
+        "AND format('%%I.%%I', hypertable_schema, hypertable_name) = %s",
+        (on_duty, on_duty, table),
     )
 
 

@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 
 from kapman_resources.database import Connection, Database
 from kapman_resources.errors import DatabaseError, Refused, StructureError
+from kapman_resources.settings import settings
 from kapman_resources.structure import (
     apply_lifecycle,
     drop_expired_chunks,
@@ -36,6 +37,27 @@ from kapman_resources.tables import TABLES, TICKER_NAMESPACE
 
 AUDITS = {audit.name: audit for audit in STRUCTURE_AUDITS}
 AAPL = uuid.uuid5(TICKER_NAMESPACE, "AAPL")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def today_is_the_clocks() -> Iterator[None]:
+    """Without KAPMAN_AS_OF, which other integration tests set."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("KAPMAN_AS_OF", raising=False)
+        settings.cache_clear()
+        yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def as_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[dt.date]:
+    """A day of the past as the platform's today."""
+    day = dt.date(2024, 6, 28)
+    monkeypatch.setenv("KAPMAN_AS_OF", day.isoformat())
+    settings.cache_clear()
+    yield day
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +119,11 @@ def ask(connection: Connection, audit: StructureAudit) -> tuple[list[dict[str, A
 def is_community(connection: Connection) -> bool:
     row = connection.execute("SHOW timescaledb.license").fetchone()
     return bool(row and row[0] == "timescale")
+
+
+def require_community(connection: Connection) -> None:
+    if not is_community(connection):
+        pytest.skip("the Apache edition has no policies; set KAPMAN_TEST_DATABASE_URL to a Community server")
 
 
 # -- pave ---------------------------------------------------------------------------------------
@@ -589,26 +616,42 @@ def test_each_audit_fails_when_its_subject_is_broken(
     assert violations
 
 
-def test_a_missing_lifecycle_is_noticed(connection: Connection) -> None:
+def test_a_missing_policy_is_noticed(connection: Connection) -> None:
+    require_community(connection)
+    retention, columnstore = AUDITS["retention_is_730_days"], AUDITS["columnstore_after_120_days"]
+    connection.execute("SELECT remove_retention_policy('ohlcv')")
+    violations, facts = ask(connection, retention)
+    assert [row["hypertable"] for row in violations] == ["ohlcv"]
+    assert facts["policies"] == 1
+    connection.execute("CALL remove_columnstore_policy('options_chains')")
+    assert len(ask(connection, columnstore)[0]) == 1
+    apply_lifecycle(connection)
+    assert ask(connection, retention)[0] == ask(connection, columnstore)[0] == []
+
+
+def test_an_expired_chunk_is_noticed_where_no_policy_is_on_duty(
+    connection: Connection, as_of: dt.date
+) -> None:
+    apply_lifecycle(connection)
     retention = AUDITS["retention_is_730_days"]
-    if is_community(connection):
-        connection.execute("SELECT remove_retention_policy('ohlcv')")
-        violations, facts = ask(connection, retention)
-        assert [row["hypertable"] for row in violations] == ["ohlcv"]
-        assert (facts["enforcer"], facts["policies"]) == ("policy", 1)
-        connection.execute("CALL remove_columnstore_policy('options_chains')")
-        assert len(ask(connection, AUDITS["columnstore_after_120_days"])[0]) == 1
-        apply_lifecycle(connection)
-        assert ask(connection, retention)[0] == []
-        assert ask(connection, AUDITS["columnstore_after_120_days"])[0] == []
-    else:
-        fill(connection, dt.date(2026, 11, 20))
-        bar(connection, dt.date(2024, 11, 25))
-        assert ask(connection, retention)[0] == []
-        bar(connection, dt.date(2024, 1, 2))
-        violations, facts = ask(connection, retention)
-        assert [row["hypertable"] for row in violations] == ["ohlcv"]
-        assert (facts["enforcer"], facts["policies"]) == ("platform job", 0)
+    fill(connection, as_of)
+    bar(connection, as_of - dt.timedelta(days=729))
+    assert ask(connection, retention)[0] == []
+    bar(connection, as_of - dt.timedelta(days=800))
+    violations, facts = ask(connection, retention)
+    assert [row["hypertable"] for row in violations] == ["ohlcv"]
+    assert facts["enforcer"] == "platform job"
+
+
+@pytest.mark.parametrize("day_of_chunk", [0, 8, 29])
+def test_the_whole_window_has_not_expired_wherever_chunks_begin(
+    connection: Connection, as_of: dt.date, day_of_chunk: int
+) -> None:
+    apply_lifecycle(connection)
+    newest = dt.date(1970, 1, 1) + dt.timedelta(days=660 * 30 + day_of_chunk)
+    fill(connection, newest)
+    bar(connection, newest - dt.timedelta(days=729))
+    assert ask(connection, AUDITS["retention_is_730_days"])[0] == []
 
 
 def test_the_audits_share_one_set_of_parameters() -> None:
@@ -651,8 +694,7 @@ def test_the_lifecycle_does_not_depend_on_the_search_path(connection: Connection
 
 
 def test_a_policy_with_another_interval_is_replaced(connection: Connection) -> None:
-    if not is_community(connection):
-        pytest.skip("the Apache edition has no policies; set KAPMAN_TEST_DATABASE_URL to a Community server")
+    require_community(connection)
     connection.execute("SELECT remove_retention_policy('ohlcv')")
     connection.execute("SELECT add_retention_policy('ohlcv', interval '90 days')")
     assert ask(connection, AUDITS["retention_is_730_days"])[0]
@@ -660,21 +702,50 @@ def test_a_policy_with_another_interval_is_replaced(connection: Connection) -> N
     assert ask(connection, AUDITS["retention_is_730_days"])[0] == []
 
 
-def test_the_platform_drops_whole_expired_chunks_only(database: Database) -> None:
+def test_by_the_clock_the_policy_drops_expired_chunks_and_the_platform_does_not(database: Database) -> None:
     pave(database)
-    as_of = dt.date(2026, 11, 20)
+    with database.connect(autocommit=True) as connection:
+        require_community(connection)
+        today = dt.datetime.now(dt.UTC).date()
+        fill(connection, today)
+        bar(connection, today - dt.timedelta(days=800))
+        assert drop_expired_chunks(database, today) == []
+        (job,) = connection.execute(
+            "SELECT job_id FROM timescaledb_information.jobs "
+            "WHERE proc_name = 'policy_retention' AND hypertable_name = 'ohlcv'"
+        ).fetchall()
+        connection.execute("CALL run_job(%s)", job)  # what the scheduler does once a day
+        assert connection.execute("SELECT array_agg(date) FROM ohlcv").fetchone() == ([today],)
+
+
+def test_as_of_pauses_the_retention_policies_and_the_clock_resumes_them(
+    database: Database, as_of: dt.date, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock they would drop sessions of the window that ends on a day of the past."""
+    states = (
+        "SELECT array_agg(scheduled) FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
+    )
+    pave(database)
+    with database.connect(autocommit=True) as connection:
+        require_community(connection)
+        assert connection.execute(states).fetchone() == ([False, False],)
+        assert apply_lifecycle(connection).enforcer == "platform job"
+        assert ask(connection, AUDITS["retention_is_730_days"])[0] == []
+        monkeypatch.delenv("KAPMAN_AS_OF")
+        settings.cache_clear()
+        assert migrate(database) == []
+        assert connection.execute(states).fetchone() == ([True, True],)
+        assert apply_lifecycle(connection).enforcer == "policy"
+
+
+def test_the_platform_drops_whole_expired_chunks_only(database: Database, as_of: dt.date) -> None:
+    pave(database)
     expires = as_of - dt.timedelta(days=730)
     with database.connect() as connection:
-        community = is_community(connection)
-        if not community:
-            fill(connection, as_of)
-            for days in (-400, -31, 0, 1):
-                bar(connection, expires + dt.timedelta(days=days))
-    dropped = drop_expired_chunks(database, as_of)
-    if community:
-        assert dropped == []
-        return
-    assert len(dropped) == 2
+        fill(connection, as_of)
+        for days in (-400, -31, 0, 1):
+            bar(connection, expires + dt.timedelta(days=days))
+    assert len(drop_expired_chunks(database, as_of)) == 2
     with database.connect() as connection:
         oldest = connection.execute("SELECT min(date), count(*) FROM ohlcv").fetchone()
     assert oldest == (expires, 3), "the day on the border shares a chunk with later ones"
