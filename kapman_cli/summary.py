@@ -77,11 +77,19 @@ def step_records(instance: dg.DagsterInstance, run_id: str) -> dict[str, StepRec
             if event.event_type is dg.DagsterEventType.STEP_SUCCESS:
                 record.seconds = event.step_success_data.duration_ms / 1000
             else:
-                error = event.step_failure_data.error
-                while error and error.cause:
-                    error = error.cause
-                record.failed = error.message.strip() if error else "see the run's log"
+                record.failed = _sentence(event)
     return steps
+
+
+def _sentence(event: dg.DagsterEvent) -> str:
+    """Why a step failed: the sentence made for people, else the innermost error."""
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else "see the run's log"
 
 
 def table_lines(connection: Connection, steps: dict[str, StepRecord]) -> Iterator[str]:

@@ -317,21 +317,22 @@ CHECK_CONSTRAINTS_ARE_VALID = StructureAudit(
     parameters={"check_constraints": list(CHECK_CONSTRAINTS)},
 )
 
-# Where no policy is on duty, its effect is looked for, by the only today that is in the database: the newest
-# chunk has begun. A week of grace, since the platform's job runs once a night.
+# A policy that is scheduled may still fail every night, and the Apache edition has none: so the effect is
+# looked for too, by the only today that is in the database (the newest chunk has begun), with a week of grace.
 RETENTION_IS_ENFORCED = StructureAudit(
     "retention_is_730_days",
-    "Both hypertables keep 730 days: by a scheduled policy (Community), or by the platform's nightly job, which "
-    "has left no expired chunk (Apache; Community with KAPMAN_AS_OF, where the policies are paused).",
+    "Both hypertables keep 730 days and hold no expired chunk: by policy (Community), or by the platform's "
+    "nightly job (Apache; Community with KAPMAN_AS_OF, where the policies are paused).",
     facts="""
-        SELECT CASE WHEN count(*) FILTER (WHERE scheduled) = cardinality(%(hypertables)s::text[]) THEN 'policy'
+        SELECT CASE WHEN count(*) FILTER (WHERE j.scheduled) = cardinality(%(hypertables)s::text[]) THEN 'policy'
                     ELSE 'platform job' END AS enforcer,
-               count(*) AS policies, count(*) FILTER (WHERE scheduled) AS scheduled_policies,
+               count(*) AS policies, count(*) FILTER (WHERE j.scheduled) AS scheduled_policies,
+               count(*) FILTER (WHERE s.last_run_status = 'Failed') AS policies_that_failed_last,
                extract(day FROM %(retention)s::interval)::integer AS days,
                (SELECT min(range_start)::date FROM timescaledb_information.chunks
                 WHERE hypertable_schema = 'public') AS oldest_chunk
-        FROM timescaledb_information.jobs
-        WHERE proc_name = 'policy_retention' AND hypertable_schema = 'public'
+        FROM timescaledb_information.jobs j LEFT JOIN timescaledb_information.job_stats s USING (job_id)
+        WHERE j.proc_name = 'policy_retention' AND j.hypertable_schema = 'public'
     """,
     violations="""
         SELECT wanted.name AS hypertable, 'has no retention policy of 730 days' AS problem
@@ -347,10 +348,6 @@ RETENTION_IS_ENFORCED = StructureAudit(
         FROM (SELECT *, max(range_start) OVER (PARTITION BY hypertable_name) AS newest
               FROM timescaledb_information.chunks WHERE hypertable_schema = 'public') AS chunk
         WHERE range_end < newest - %(retention)s::interval - interval '7 days'
-          AND NOT EXISTS (
-              SELECT FROM timescaledb_information.jobs
-              WHERE proc_name = 'policy_retention' AND scheduled
-                AND hypertable_schema = 'public' AND hypertable_name = chunk.hypertable_name)
         ORDER BY 1, 2
     """,
     parameters={"hypertables": list(HYPERTABLES), "retention": RETENTION},
