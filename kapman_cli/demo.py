@@ -4,7 +4,7 @@ import click
 
 from kapman_resources.clock import as_of
 from kapman_resources.demo import demo_environment, stop_demo
-from kapman_resources.embedded import EmbeddedServer, database_url, default_home
+from kapman_resources.embedded import EmbeddedServer, database_url, default_home, remove_embedded
 from kapman_resources.settings import settings
 
 
@@ -30,10 +30,9 @@ def stop(remove: bool) -> None:
     """Stop the demo's simulator and the embedded TimescaleDB. Safe without --remove."""
     if stop_demo(settings().home):
         click.echo("The simulator has stopped.")
-    server = EmbeddedServer(default_home())
     if remove:
-        server.remove()
+        remove_embedded(settings().home)
         click.echo("The embedded TimescaleDB and its data are gone; the vault stays.")
     else:
-        server.stop()
+        EmbeddedServer(default_home()).stop()
         click.echo("The embedded TimescaleDB has stopped.")
