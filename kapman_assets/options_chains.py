@@ -30,7 +30,7 @@ from kapman_resources import manifest
 from kapman_resources.clock import live_session
 from kapman_resources.content_hash import content_hash
 from kapman_resources.errors import SourceError
-from kapman_resources.publish import insert_staged, relation, stage
+from kapman_resources.publish import insert_staged, lift_decompression_limit, relation, stage
 from kapman_resources.sessions import session_close
 from kapman_resources.tables import OPTIONS_CHAINS
 from kapman_resources.vault import Vault
@@ -321,6 +321,7 @@ def publish_snapshot(
         for reason, count in chain.ignored.items():
             ignored[reason] = ignored.get(reason, 0) + count
     with database.connect() as connection:
+        lift_decompression_limit(connection)
         if partial:
             connection.execute(
                 "DELETE FROM public.options_chains WHERE time = %s AND ticker_id = ANY (%s::uuid[])",

@@ -29,7 +29,7 @@ from kapman_resources.errors import AuditError, SourceError, StructureError
 from kapman_resources.flat_file_decoding import DecodedBars, TickerIndex, decode_bars
 from kapman_resources.flat_files import FlatFiles, ObjectInfo
 from kapman_resources.manifest import Quarantined
-from kapman_resources.publish import relation, stage
+from kapman_resources.publish import lift_decompression_limit, relation, stage
 from kapman_resources.tables import OHLCV
 
 RELATION = relation(OHLCV)
@@ -218,8 +218,7 @@ def load_session(connection: Connection, session: dt.date, bars: pl.DataFrame, a
     """
     staged = stage(connection, OHLCV, bars)
     audit(connection, staged)
-    # By default a statement may decompress 100,000 rows at most: a session touches more segments than that.
-    connection.execute("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+    lift_decompression_limit(connection)
     values = [name for name in COLUMNS if name not in OHLCV.key]
     names = {
         "table": RELATION,

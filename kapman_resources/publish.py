@@ -49,6 +49,14 @@ def with_binary_ids(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def lift_decompression_limit(connection: Connection) -> None:
+    """Let this transaction's statements change as many rows of the columnstore as they need.
+
+    By default a statement may decompress 100,000 rows; a session's shares its batches with its neighbours.
+    """
+    connection.execute("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+
+
 def insert_staged(connection: Connection, table: Table, staged: sql.Composable) -> int:
     """Insert every staged row into the published table; returns how many."""
     columns = _columns([column.name for column in table.recorded])
