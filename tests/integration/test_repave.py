@@ -103,7 +103,9 @@ def test_a_damaged_session_is_mended_by_materializing_it(repaved: Platform) -> N
         )
         connection.execute("DELETE FROM ohlcv WHERE date = '2026-11-19' AND volume > 1e6")
     assert hashes(repaved) != before
-    assert not repaved.materialize("ohlcv", partition="2026-11-18", raise_on_error=False).success  # the 19th is red
+    assert not repaved.materialize(
+        "ohlcv", partition="2026-11-18", raise_on_error=False
+    ).success  # the 19th is red
     assert repaved.materialize("ohlcv", partition="2026-11-19").success
     assert hashes(repaved) == before
 
