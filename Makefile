@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export DAGSTER_HOME := $(CURDIR)/dagster_home
-# Dagster advises another command than the one that people know.
-export PYTHONWARNINGS := ignore:Function `job_execute_command` is superseded
+# Dagster advises other commands than those that people know.
+export PYTHONWARNINGS := ignore:Function `
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help repave ui test check format lock clean stop
