@@ -71,7 +71,10 @@ AUDITS = (
     Audit(
         "snapshots_are_at_the_close",
         "Every snapshot's time is the close of a session.",
-        violations="SELECT time, count(*) AS rows FROM {relation} WHERE NOT time = ANY (%(closes)s) GROUP BY time",
+        violations="""
+            SELECT time, count(*) AS rows FROM {relation}
+            WHERE time >= (%(closes)s::timestamptz[])[1] AND NOT time = ANY (%(closes)s) GROUP BY time
+        """,
         facts="SELECT count(DISTINCT time) AS sessions, min(time) AS first, max(time) AS last FROM {relation}",
         staged=True,
     ),

@@ -12,7 +12,7 @@ from kapman_resources.tables import Table
 # Dagster records a materialization for every partition of a run's range, whatever the asset says,
 # unless the output carries this key (`SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION` in its sources).
 # With it, only the sessions that were really published are recorded, each with its own numbers and
-# its content hash as data version. tests/integration/test_partitions.py holds Dagster to it.
+# its content hash as data version. tests/integration/test_repave.py holds Dagster to it.
 _LOG_NO_EVENTS = "__source_asset_observation__"
 
 

@@ -5,7 +5,8 @@ reads them, and a past session is rebuilt from the vault alone.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -46,7 +47,8 @@ AUDITS = (
         "There are contracts, unless no session of the window has an archive.",
         violations="""
             SELECT m.partition_key AS session FROM kapman_meta.load_manifest m
-            WHERE m.asset = 'options_chains' AND m.partition_key <> '' AND m.rows_written > 0
+            WHERE m.asset = 'options_chains' AND m.partition_key >= (%(sessions)s::date[])[1]::text
+              AND m.rows_written > 0
               AND NOT EXISTS (SELECT 1 FROM {relation} o
                               WHERE o.time >= m.partition_key::date AND o.time < m.partition_key::date + 1)
         """,
@@ -93,7 +95,10 @@ AUDITS = (
     Audit(
         "option_snapshots_are_at_the_close",
         "Every snapshot's time is the close of a session.",
-        violations="SELECT time, count(*) AS contracts FROM {relation} WHERE NOT time = ANY (%(closes)s) GROUP BY time",
+        violations="""
+            SELECT time, count(*) AS contracts FROM {relation}
+            WHERE time >= (%(closes)s::timestamptz[])[1] AND NOT time = ANY (%(closes)s) GROUP BY time
+        """,
         facts="SELECT array_agg(DISTINCT time::text) AS times FROM {relation}",
         staged=True,
     ),
@@ -316,10 +321,7 @@ def publish_snapshot(
         for symbol, chain in snapshot.chains.items()
         for raw, why in chain.rejected
     ]
-    ignored: dict[str, int] = {}
-    for chain in snapshot.chains.values():
-        for reason, count in chain.ignored.items():
-            ignored[reason] = ignored.get(reason, 0) + count
+    ignored = totals(chain.ignored for chain in snapshot.chains.values())
     with database.connect() as connection:
         lift_decompression_limit(connection)
         if partial:
@@ -340,6 +342,8 @@ def publish_snapshot(
             rows_read=sum(chain.contracts_read for chain in snapshot.chains.values()),
             rows_written=0 if frame is None else len(frame), rows_quarantined=len(rejected), ignored=ignored,
             details={"symbols": len(snapshot.chains), "symbols_without_contracts": snapshot.absent,
+                     "fields_made_null": totals(chain.nulled for chain in snapshot.chains.values()),
+                     "stale_volumes": sum(chain.stale_volumes for chain in snapshot.chains.values()),
                      "underlying_prices": prices, **({"only": sorted(symbols)} if partial else {})},
             content_hash=content.hash, code_version=CODE_VERSION, run_id=context.run.run_id,
         )  # fmt: skip
@@ -347,6 +351,14 @@ def publish_snapshot(
     if snapshot.absent:
         context.log.warning(f"No contracts of {session} for {', '.join(snapshot.absent)}.")
     return load
+
+
+def totals(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts by reason, added up, in the order of the reasons."""
+    added: Counter[str] = Counter()
+    for one in counts:
+        added.update(one)
+    return dict(sorted(added.items()))
 
 
 def _require_archive(

@@ -111,7 +111,12 @@ _COVERAGE = ("option_chains_cover_active_symbols", "AAPL")
 PAGES = (
     Case("rate_limit", Outcome.HEALS, "options_chains"),
     Case("rate_limit_without_header", Outcome.HEALS, "options_chains"),
-    Case("rate_limit_without_header=1000", Outcome.FAILS, "tickers", ("too many requests", "429", "KAPMAN_RATE_LIMIT")),
+    Case(
+        "rate_limit_without_header=1000",
+        Outcome.FAILS,
+        "tickers",
+        ("too many requests", "429", "KAPMAN_RATE_LIMIT"),
+    ),
     Case("server_error=2", Outcome.HEALS, "options_chains"),
     Case("server_error=100", Outcome.FAILS, "tickers", ("reference tickers", "status 500")),
     Case("api_timeout=options", Outcome.HEALS, "options_chains"),

@@ -4,6 +4,8 @@ The structure's audits have the same test in test_structure.py. Sabotage happens
 rolled back; constraints that would forbid it are dropped first, as a careless hand would.
 """
 
+import datetime as dt
+
 import dagster as dg
 import pytest
 from psycopg import sql
@@ -20,6 +22,7 @@ from kapman_assets import (
 )
 from kapman_assets.audits import Audit, run_audit
 from kapman_assets.resources import DatabaseResource
+from kapman_resources.sessions import session_close
 from kapman_resources.structure_facts import STRUCTURE_AUDITS
 from tests.integration.conftest import Platform
 
@@ -124,6 +127,29 @@ def test_the_audit_turns_red(repaved: Platform, name: str) -> None:
         connection.rollback()
     assert not after.passed
     assert after.count >= len(after.examples) > 0
+
+
+def test_what_the_window_has_left_behind_is_not_missed(repaved: Platform) -> None:
+    """Two years on, old bars and chains expire and old snapshots stay: neither turns a check red."""
+    parameters = DatabaseResource().audit_parameters()
+    parameters["sessions"] = [
+        session for session in parameters["sessions"] if session >= dt.date(2026, 11, 12)
+    ]
+    parameters["closes"] = [session_close(session) for session in parameters["sessions"]]
+    with repaved.connect() as connection:
+        connection.execute(
+            "INSERT INTO kapman_meta.load_manifest (asset, partition_key, sources, rows_read, rows_written)"
+            " VALUES ('options_chains', '2026-11-11', '[]', 5, 5)"
+        )
+        for expired in ("before the retention job", "after it"):
+            red = {
+                name
+                for name, (audit, relation) in AUDITS.items()
+                if not run_audit(connection, audit, relation, parameters).passed
+            }
+            assert red - {"columnstore_is_available"} == BROKEN_FROM_THE_START, expired
+            connection.execute("DELETE FROM ohlcv WHERE date < '2026-11-12'")
+        connection.rollback()
 
 
 def test_a_red_blocking_check_stops_the_run_and_shows_its_evidence(platform: Platform) -> None:
