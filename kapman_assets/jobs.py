@@ -74,8 +74,8 @@ def drop_expired_chunks(context: dg.OpExecutionContext, database: DatabaseResour
 
 @dg.job(
     description=(
-        "Retention of 730 days on TimescaleDB's Apache edition: drops whole expired chunks, as the Community"
-        " edition's policy does by itself (there this job does nothing)."
+        "Retention of 730 days where no policy is on duty (the Apache edition, or a today pinned by"
+        " `KAPMAN_AS_OF`): drops whole expired chunks, as the Community edition's policy does by itself."
     ),
     tags={"kapman/operation": "destructive"},
 )
