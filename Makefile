@@ -23,7 +23,7 @@ ui: $(VENV)/runtime ## Dagster's web interface and daemon (http://127.0.0.1:3000
 	@kapman ui --port $(or $(PORT),3000)
 
 test: $(VENV)/dev ## Run the tests (KAPMAN_TEST_DATABASE_URL: against a server of your own)
-	@pytest -n 2 --dist loadfile
+	@pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev ## Lint, formatting, types, layers, and whether the definitions load
 	ruff check .
