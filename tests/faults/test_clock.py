@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
 from kapman_assets.partitions import SESSIONS as PARTITIONS
 from kapman_assets.partitions import session_partitions
@@ -67,7 +68,9 @@ def test_a_repave_over_an_edge_of_the_clock(
             found = {
                 table: [
                     f"{time:%m-%d %H:%M}"
-                    for (time,) in connection.execute(f"SELECT DISTINCT time FROM {table} ORDER BY 1")  # noqa: S608
+                    for (time,) in connection.execute(
+                        sql.SQL("SELECT DISTINCT time FROM {} ORDER BY 1").format(sql.Identifier(table))
+                    )
                 ]
                 for table in ("daily_snapshots", "options_chains")
             }
