@@ -32,6 +32,8 @@ class Audit:
     severity: ERROR, or WARN for what people should look at but may accept.
     blocking: whether the next step of the same run waits for it.
     staged: whether it also guards the stage before publishing.
+    enforced: whether constraints of the table refuse the same rows: rows that have just passed them, because
+        they were copied into the table itself, need not be asked again before they are published.
     parameters: its own query parameters, beside the caller's.
     """
 
@@ -42,6 +44,7 @@ class Audit:
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
     blocking: bool = True
     staged: bool = False
+    enforced: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -92,15 +95,24 @@ def _query(audit: Audit, relation: sql.Composable) -> str:
 
 
 def audit_stage(
-    connection: Connection, audits: Iterable[Audit], relation: sql.Composable, parameters: Mapping[str, Any]
+    connection: Connection,
+    audits: Iterable[Audit],
+    relation: sql.Composable,
+    parameters: Mapping[str, Any],
+    *,
+    in_place: bool = False,
 ) -> None:
     """Refuse to publish staged rows that an audit finds wrong.
+
+    in_place: `relation` is the table itself, and the transaction that filled it hasn't ended.
 
     Raises:
         AuditError: names the audit, the count and an example; the caller's transaction rolls back.
     """
     for audit in audits:
-        if not (audit.staged and audit.severity is dg.AssetCheckSeverity.ERROR):
+        if not audit.staged or audit.severity is not dg.AssetCheckSeverity.ERROR:
+            continue
+        if in_place and audit.enforced:
             continue
         count, examples = find_violations(connection, audit, relation, parameters)
         if count:

@@ -6,7 +6,8 @@ design's vendor.md, "Flat files".
 
 import datetime as dt
 import functools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from gzip import BadGzipFile
 from zoneinfo import ZoneInfo
 
@@ -43,6 +44,9 @@ _PRICES = ("open", "high", "low", "close")
 _TEST_SYMBOL = r"^(Z[A-Z]ZZT|[A-Z]TEST)([.][A-Z]+)?$"
 _SYMBOL = r"^[ -~]{1,32}$"
 
+_NO_STRANGERS = pl.DataFrame(schema={"symbol": pl.String, "rows": pl.UInt32})
+_NOTHING_REJECTED = pl.DataFrame(schema={"line": pl.Int64, "raw": pl.Binary, "reason": pl.String})
+
 
 @dataclass(frozen=True)
 class TickerIndex:
@@ -68,25 +72,40 @@ class TickerIndex:
 
 
 @dataclass(frozen=True)
-class DecodedBars:
-    """A file's rows, sorted into bars, ignored and rejected: rows_read = bars + Σ ignored + rejected.
+class FileBooks:
+    """What became of a file's rows: rows_read = bars + Σ ignored + rejected.
 
-    bars: `ticker` UInt32 (position in `TickerIndex.ids`, unique, ascending), `date` Date, `open`, `high`, `low`,
-        `close` Float64 (USD), `volume` Float64 (shares), `transactions` Int64 (nullable).
     ignored: number of sound rows left out, by reason.
     unknown_symbols: `symbol` String, `rows` UInt32, ascending: what `ignored["unknown symbol"]` counts.
     rejected: `line` Int64 (1 is the header), `raw` Binary (the line as it came), `reason` String.
     """
 
-    bars: pl.DataFrame
+    session: dt.date
     rows_read: int
+    bars: int
     ignored: dict[str, int]
     unknown_symbols: pl.DataFrame
     rejected: pl.DataFrame
 
 
-def decode_bars(body: bytes, session: dt.date, tickers: TickerIndex) -> DecodedBars:
-    """Decode a session's file.
+@dataclass(frozen=True)
+class DecodedBars:
+    """The bars of some files, and each file's books in the order of the files.
+
+    bars: ordered by file and `ticker`: `ticker` UInt32 (position in `TickerIndex.ids`, unique in a file), `date`
+        Date, `open`, `high`, `low`, `close` Float64 (USD), `volume` Float64 (shares), `transactions` Int64
+        (nullable).
+    """
+
+    bars: pl.DataFrame
+    books: list[FileBooks]
+
+
+def decode_bars(files: Sequence[tuple[dt.date, bytes]], tickers: TickerIndex) -> DecodedBars:
+    """Decode files, each the body of a session's object.
+
+    They are decoded together because parsing and joining them one by one costs half as much again; what
+    comes out for a file doesn't depend on its company.
 
     Symbols are compared byte for byte. Of several sound rows of one symbol the one with the latest
     `window_start` counts, then with the highest volume, transactions (none is lowest), open, high, low
@@ -94,44 +113,49 @@ def decode_bars(body: bytes, session: dt.date, tickers: TickerIndex) -> DecodedB
     "duplicate row", whether identical or not.
 
     Raises:
-        SourceError: the object is empty, no gzip, truncated or damaged, lacks a column, holds no row, or
-            carries another day. No part of it is returned then.
+        SourceError: an object is empty, no gzip, truncated or damaged, lacks a column, holds no row, or
+            carries another day. No part of any file is returned then.
     """
-    lines = _Lines.of(_inflate(body, session), session)
-    parsed = lines.parse()
-    _refuse_other_day(parsed["window_start"].drop_nulls().to_numpy(), session)
-    ticker = parsed.select("symbol").join(tickers.symbols, on="symbol", how="left", maintain_order="left")[
-        "ticker"
-    ]
+    lines = [_Lines.of(_inflate(body, session), session) for session, body in files]
+    rows = _Rows.of(lines)
+    ticker = rows.parsed.select("symbol").join(
+        tickers.symbols, on="symbol", how="left", maintain_order="left"
+    )["ticker"]
     known = ticker.is_not_null().to_numpy()
-    fault = _first_fault(_row_rules(parsed, lines, session))
-    accepted = parsed.with_columns(ticker)
-    if not (sound := known & (fault < 0)).all():
-        accepted = accepted.filter(sound)
-    bars = _without_duplicates(accepted)
-    unknown, tests, nameless = _unknown_symbols(parsed["symbol"], ~known)
+    fault = _first_fault(_row_rules(rows))
+    sound = np.flatnonzero(known & (fault < 0))
+    kept = _without_duplicates(rows, ticker.fill_null(0).to_numpy(), sound, tickers.ids.len())
+    sessions = pl.Series("date", [one.session for one in lines], dtype=pl.Date)
+    bars = rows.parsed.select(
+        ticker,
+        sessions.gather(rows.file),
+        *_PRICES,
+        pl.col("volume").abs(),  # -0.0 becomes 0.0: equal to the database, but not to a content hash
+        "transactions",
+    )[kept]
+    unknown, tests, nameless = _unknown_symbols(rows, ~known)
+    bars_of, sound_of = (np.bincount(rows.file[which], minlength=len(lines)) for which in (kept, sound))
     unfit = np.flatnonzero(known & (fault >= 0))
-    ignored = {
-        UNKNOWN_SYMBOL: int(unknown["rows"].sum()),
-        TEST_SYMBOL: tests,
-        DUPLICATE: accepted.height - bars.height,
-    }
-    return DecodedBars(
-        bars.select(
-            "ticker",
-            pl.lit(session).alias("date"),
-            *_PRICES,
-            pl.col("volume").abs(),  # -0.0 becomes 0.0: equal to the database, but not to a content hash
-            "transactions",
-        ).sort("ticker"),
-        lines.count,
-        {reason: count for reason, count in ignored.items() if count},
-        unknown,
-        lines.rejected(
-            dict.fromkeys(nameless.tolist(), "not a symbol")
-            | {row: _RULES[code] for row, code in zip(unfit.tolist(), fault[unfit].tolist(), strict=True)}
-        ),
-    )
+    faults = dict.fromkeys(nameless.tolist(), "not a symbol")
+    faults |= {row: _RULES[code] for row, code in zip(unfit.tolist(), fault[unfit].tolist(), strict=True)}
+    books = []
+    for at, one in enumerate(lines):
+        ignored = {
+            UNKNOWN_SYMBOL: int(unknown[at]["rows"].sum()) if at in unknown else 0,
+            TEST_SYMBOL: int(tests[at]),
+            DUPLICATE: int(sound_of[at] - bars_of[at]),
+        }
+        books.append(
+            FileBooks(
+                one.session,
+                one.count,
+                int(bars_of[at]),
+                {reason: count for reason, count in ignored.items() if count},
+                unknown.get(at, _NO_STRANGERS),
+                one.rejected(rows.of_file(faults, at)),
+            )
+        )
+    return DecodedBars(bars, books)
 
 
 def _inflate(body: bytes, session: dt.date) -> bytes:
@@ -158,18 +182,22 @@ def _refusal(session: dt.date, what: str) -> SourceError:
 
 @dataclass(frozen=True)
 class _Lines:
-    """The lines after the header, and which of them can be parsed at all.
+    """A file's lines after the header, and which of them can be parsed at all.
 
     A line with control characters, bytes that are no UTF-8, or another number of fields than the header
     never reaches the CSV parser, so that it can't shift or swallow its neighbours.
+
+    faults: reason by index of the line.
+    examined: whether every line was looked at; otherwise the file as a whole looks right, and its rows tell
+        (`_Rows.of`) whether two wrong lines make up for each other.
     """
 
-    text: bytes
-    names: tuple[str, ...]
-    starts: np.ndarray
-    ends: np.ndarray
-    faults: dict[int, str]
     session: dt.date
+    names: tuple[str, ...]
+    text: bytes
+    count: int
+    faults: dict[int, str]
+    examined: bool
 
     @classmethod
     def of(cls, content: bytes, session: dt.date) -> "_Lines":
@@ -188,88 +216,155 @@ class _Lines:
         if not text.endswith(b"\n"):
             text += b"\n"
         characters = np.frombuffer(text, np.uint8)
-        ends = np.flatnonzero(characters == ord("\n"))
-        starts = np.concatenate(([0], ends[:-1] + 1))
-        return cls(
-            text, names, starts, ends, _line_faults(text, characters, starts, ends, len(names)), session
+        count = int(np.count_nonzero(characters == ord("\n")))
+        lines = cls(session, names, text, count, {}, examined=False)
+        sound = (
+            names == tuple(_SCHEMA)
+            and np.count_nonzero(characters == ord(",")) == count * (len(names) - 1)
+            and text.isascii()
+            and not _has_control_characters(text, characters, count)
         )
+        return lines if sound else lines.examine()
+
+    def examine(self) -> "_Lines":
+        """The same with the fault of every faulty line."""
+        faults = _line_faults(self.text, self.starts, self.ends, len(self.names))
+        return replace(self, faults=faults, examined=True)
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """Where each line ends."""
+        return np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n"))
+
+    @functools.cached_property
+    def starts(self) -> np.ndarray:
+        """Where each line begins."""
+        return np.concatenate(([0], self.ends[:-1] + 1))
 
     @property
-    def count(self) -> int:
-        return len(self.ends)
+    def parsable(self) -> int:
+        """The number of lines without a fault of their own: the rows that the file has in `_Rows`."""
+        return self.count - len(self.faults)
 
     @functools.cached_property
-    def parsable(self) -> np.ndarray:
-        """Indices of the lines without a fault of their own: row i of `parse()` is line parsable[i]."""
-        return np.delete(np.arange(self.count), list(self.faults))
-
-    @functools.cached_property
-    def _parsable_text(self) -> bytes:
+    def parsable_text(self) -> bytes:
+        """Those lines."""
         if not self.faults:
             return self.text
-        keep = np.zeros(self.count, dtype=bool)
-        keep[self.parsable] = True
+        keep = np.ones(self.count, dtype=bool)
+        keep[list(self.faults)] = False
         return np.frombuffer(self.text, np.uint8)[np.repeat(keep, self.ends - self.starts + 1)].tobytes()
 
-    def parse(self) -> pl.DataFrame:
-        """The parsable lines: the columns of `_SCHEMA`, `ticker` as `symbol`; unparsable numbers are null."""
-        frame = self._read(_SCHEMA)
-        if frame.height != len(self.parsable):
-            raise _refusal(
-                self.session, f"has {len(self.parsable)} lines that parse into {frame.height} rows"
-            )
-        return frame.select(pl.col("ticker").alias("symbol"), *list(_SCHEMA)[1:])
-
-    def texts(self, name: str) -> pl.Series:
-        """The raw text of a column in the rows of `parse()`; null where the field is empty."""
-        return self._read({name: pl.String()})[name]
-
-    def _read(self, columns: dict[str, pl.DataType]) -> pl.DataFrame:
-        schema = {name: columns.get(name, pl.String()) for name in self.names}
-        if not self._parsable_text:
-            return pl.DataFrame(schema=schema)
-        return pl.read_csv(
-            self._parsable_text,
-            has_header=False,
-            schema=schema,
-            columns=[self.names.index(name) for name in columns],
-            quote_char=None,  # the vendor doesn't quote; a stray quote must not swallow lines
-            ignore_errors=True,
-        )
-
     def rejected(self, faults: dict[int, str]) -> pl.DataFrame:
-        """`faults` of rows of `parse()` and the lines' own, with number and raw bytes of each line."""
-        together = self.faults | {int(self.parsable[row]): reason for row, reason in faults.items()}
+        """`faults` of the file's rows and the lines' own, with number and raw bytes of each line."""
+        if not (faults or self.faults):
+            return _NOTHING_REJECTED
+        line_of = np.delete(np.arange(self.count), list(self.faults))
+        together = self.faults | {int(line_of[row]): reason for row, reason in faults.items()}
         lines = sorted(together)
         return pl.DataFrame(
             {
                 "line": [line + 2 for line in lines],
-                "raw": [self._line(line) for line in lines],
+                "raw": [self.text[self.starts[line] : self.ends[line]] for line in lines],
                 "reason": [together[line] for line in lines],
             },
-            schema={"line": pl.Int64, "raw": pl.Binary, "reason": pl.String},
+            schema=_NOTHING_REJECTED.schema,
         )
 
-    def _line(self, line: int) -> bytes:
-        return self.text[self.starts[line] : self.ends[line]]
+
+@dataclass(frozen=True)
+class _Rows:
+    """The parsable lines of all files as rows, in the files' order.
+
+    parsed: the columns of `_SCHEMA`, `ticker` as `symbol`; unparsable numbers are null.
+    file: position of each row's file in `lines`.
+    """
+
+    lines: list[_Lines]
+    parsed: pl.DataFrame
+    file: np.ndarray
+
+    @classmethod
+    def of(cls, lines: list[_Lines]) -> "_Rows":
+        """Parse the files; `lines` is brought up to date where a file had to be examined."""
+        try:
+            rows = cls._parsed(lines)
+        except pl.exceptions.ComputeError:  # a line with more fields than the header
+            doubtful = list(range(len(lines)))
+        else:
+            # As many commas as there should be, and no line with too many: one with too few lacks the last.
+            last = rows.parsed[list(_SCHEMA)[-1]]
+            doubtful = np.unique(rows.file[last.is_null().to_numpy()]).tolist() if last.null_count() else []
+        examined = {at: lines[at].examine() for at in doubtful if not lines[at].examined}
+        for at, one in examined.items():
+            lines[at] = one
+        if any(one.faults for one in examined.values()):
+            rows = cls._parsed(lines)
+        return rows
+
+    @classmethod
+    def _parsed(cls, lines: list[_Lines]) -> "_Rows":
+        frame, counts = _read(lines, _SCHEMA), [one.parsable for one in lines]
+        if frame.height != sum(counts):
+            named = ", ".join(key_of(one.session) for one in lines)
+            raise SourceError(
+                f"{named}: {sum(counts)} lines parse into {frame.height} rows.",
+                fix="Nothing of it was loaded. Look at the files for what is no CSV.",
+            )
+        parsed = frame.select(pl.col("ticker").alias("symbol"), *list(_SCHEMA)[1:])
+        return cls(lines, parsed, np.repeat(np.arange(len(lines), dtype=np.int32), counts))
+
+    def texts(self, name: str) -> pl.Series:
+        """The raw text of a column, row by row; null where the field is empty."""
+        return _read(self.lines, {name: pl.String()})[name]
+
+    def each(self, values: Sequence[int]) -> np.ndarray:
+        """A number of each file, int64, for each of its rows."""
+        return np.asarray(values, np.int64)[self.file]
+
+    def of_file(self, by_row: dict[int, str], at: int) -> dict[int, str]:
+        """What belongs to a file's rows, by the row's position among them."""
+        if not by_row:
+            return by_row
+        first, after = np.searchsorted(self.file, [at, at + 1]).tolist()
+        return {row - first: what for row, what in by_row.items() if first <= row < after}
 
 
-def _line_faults(
-    text: bytes, characters: np.ndarray, starts: np.ndarray, ends: np.ndarray, fields: int
-) -> dict[int, str]:
+def _read(lines: Sequence[_Lines], columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    """These columns of the files' parsable lines."""
+    if len({one.names for one in lines}) > 1:
+        return pl.concat([_read([one], columns) for one in lines])
+    names, text = lines[0].names, b"".join(one.parsable_text for one in lines)
+    schema = {name: columns.get(name, pl.String()) for name in names}
+    if not text:
+        return pl.DataFrame(schema=columns)
+    return pl.read_csv(
+        text,
+        has_header=False,
+        schema=schema,
+        columns=[names.index(name) for name in columns],
+        quote_char=None,  # the vendor doesn't quote; a stray quote must not swallow lines
+        ignore_errors=True,
+    ).select(list(columns))
+
+
+def _has_control_characters(text: bytes, characters: np.ndarray, lines: int) -> bool:
+    return b"\x7f" in text or int(np.count_nonzero(characters < 0x20)) > lines
+
+
+def _line_faults(text: bytes, starts: np.ndarray, ends: np.ndarray, fields: int) -> dict[int, str]:
     """Lines that must not reach the parser, by index, with the reason."""
-    faults: dict[int, str] = {}
+    characters = np.frombuffer(text, np.uint8)
     commas = np.flatnonzero(characters == ord(","))
-    if not _evenly(commas, starts, ends, fields - 1):
-        per_line = np.diff(np.searchsorted(commas, np.append(starts, len(text))))
-        faults |= dict.fromkeys(
-            np.flatnonzero(per_line != fields - 1).tolist(), "not as many fields as the header"
-        )
+    per_line = np.diff(np.searchsorted(commas, np.append(starts, len(text))))
+    faults = dict.fromkeys(
+        np.flatnonzero(per_line != fields - 1).tolist(), "not as many fields as the header"
+    )
     if not text.isascii():
         suspects = np.unique(np.searchsorted(ends, np.flatnonzero(characters >= 0x80)))
         invalid = [i for i in suspects.tolist() if not _is_utf8(text[starts[i] : ends[i]])]
         faults |= dict.fromkeys(invalid, "not UTF-8")
-    if b"\x7f" in text or np.count_nonzero(characters < 0x20) > len(ends):
+    if _has_control_characters(text, characters, len(ends)):
         control = (characters < 0x20) | (characters == 0x7F)
         control[ends] = False
         lines = np.unique(np.searchsorted(ends, np.flatnonzero(control)))
@@ -285,14 +380,6 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _evenly(commas: np.ndarray, starts: np.ndarray, ends: np.ndarray, number: int) -> bool:
-    """Whether every line has this number of commas (quicker than counting them line by line)."""
-    if len(commas) != number * len(ends):
-        return False
-    by_line = commas.reshape(len(ends), number)
-    return bool(((by_line[:, 0] >= starts) & (by_line[:, -1] < ends)).all())
-
-
 @functools.lru_cache(maxsize=8)
 def _window(session: dt.date) -> tuple[int, int]:
     """The session's day in New York, in nanoseconds since the epoch: first, and first of the next."""
@@ -301,14 +388,28 @@ def _window(session: dt.date) -> tuple[int, int]:
     return first, after
 
 
-def _refuse_other_day(window_start: np.ndarray, session: dt.date) -> None:
-    """A few stray rows are rejected one by one; more make the whole file another day's.
+def _other_days(rows: _Rows) -> np.ndarray:
+    """Which rows carry another day than their file's.
 
-    window_start: nanoseconds since the epoch, int64, of the rows that have one.
+    Raises:
+        SourceError: a few stray rows are rejected one by one; more make the whole file another day's.
     """
-    first, after = _window(session)
-    others = window_start[(window_start < first) | (window_start >= after)]
-    count = len(window_start)
+    window_start = rows.parsed["window_start"]
+    start = window_start.fill_null(-1).to_numpy()  # as floats they would lose nanoseconds
+    windows = [_window(one.session) for one in rows.lines]
+    stray = (start < rows.each([first for first, _ in windows])) | (
+        start >= rows.each([after for _, after in windows])
+    )
+    if stray.any():
+        given = window_start.is_not_null().to_numpy()
+        for at, one in enumerate(rows.lines):
+            of_file = given & (rows.file == at)
+            _refuse_other_day(start[of_file & stray], int(np.count_nonzero(of_file)), one.session)
+    return stray
+
+
+def _refuse_other_day(others: np.ndarray, count: int, session: dt.date) -> None:
+    """others: the strays' nanoseconds since the epoch, of `count` rows that have a time."""
     if len(others) * 2 <= count and len(others) <= max(10, count // 100):
         return
     times, rows = np.unique(others, return_counts=True)
@@ -334,30 +435,29 @@ _RULES = (
 """What makes a row unfit, in the order in which the one reason is given."""
 
 
-def _row_rules(parsed: pl.DataFrame, lines: _Lines, session: dt.date) -> tuple[np.ndarray, ...]:
+def _row_rules(rows: _Rows) -> tuple[np.ndarray, ...]:
     """For each of `_RULES` the rows that break it, as booleans. Unparsable numbers are NaN here."""
-    first, after = _window(session)
-    start = parsed["window_start"].fill_null(-1).to_numpy()  # as floats they would lose nanoseconds
-    open_, high, low, close = (parsed[name].to_numpy() for name in _PRICES)
-    volume = parsed["volume"].to_numpy()
+    open_, high, low, close = (rows.parsed[name].to_numpy() for name in _PRICES)
+    volume = rows.parsed["volume"].to_numpy()
     with np.errstate(invalid="ignore"):
         return (
-            (start < first) | (start >= after),
+            _other_days(rows),
             ~np.logical_and.reduce([(price > 0) & (price < np.inf) for price in (open_, high, low, close)]),
             high < low,
             (np.maximum(open_, close) > high) | (np.minimum(open_, close) < low),
             ~np.isfinite(volume),
             volume < 0,
             volume > MOST_VOLUME,
-            _bad_transactions(parsed["transactions"], lines),
+            _bad_transactions(rows),
         )
 
 
-def _bad_transactions(transactions: pl.Series, lines: _Lines) -> np.ndarray:
+def _bad_transactions(rows: _Rows) -> np.ndarray:
     """Negative, or no number although the field isn't empty."""
+    transactions = rows.parsed["transactions"]
     if not transactions.null_count():
         return transactions.to_numpy() < 0
-    unparsed = transactions.is_null() & lines.texts("transactions").is_not_null()
+    unparsed = transactions.is_null() & rows.texts("transactions").is_not_null()
     return unparsed.to_numpy() | (transactions.fill_null(0).to_numpy() < 0)
 
 
@@ -369,28 +469,48 @@ def _first_fault(rules: tuple[np.ndarray, ...]) -> np.ndarray:
     return fault
 
 
-def _unknown_symbols(symbols: pl.Series, unknown: np.ndarray) -> tuple[pl.DataFrame, int, np.ndarray]:
+def _unknown_symbols(
+    rows: _Rows, unknown: np.ndarray
+) -> tuple[dict[int, pl.DataFrame], np.ndarray, np.ndarray]:
     """What is in the rows whose symbol the reference doesn't list.
 
-    Returns the names (`symbol` String, unique, ascending; `rows` UInt32), the number of rows of test
-    symbols, and the indices of the rows whose text is no symbol at all.
+    Returns by position of the file the names (`symbol` String, unique, ascending; `rows` UInt32), by file
+    the number of rows of test symbols, and the indices of the rows whose text is no symbol at all.
     """
-    rows = np.flatnonzero(unknown)
+    which = np.flatnonzero(unknown)
+    if not len(which):
+        return {}, np.zeros(len(rows.lines), np.int64), which
     named = pl.col("symbol").str.contains(_SYMBOL).fill_null(False)
-    strangers = pl.DataFrame({"symbol": symbols.gather(rows), "row": rows}).with_columns(
+    strangers = pl.DataFrame(
+        {"symbol": rows.parsed["symbol"].gather(which), "row": which, "file": rows.file[which]}
+    ).with_columns(
         kind=pl.when(~named).then(0).when(pl.col("symbol").str.contains(_TEST_SYMBOL)).then(1).otherwise(2)
     )
+    names = strangers.filter(kind=2).group_by("file", "symbol").agg(rows=pl.len()).sort("file", "symbol")
     return (
-        strangers.filter(kind=2).group_by("symbol").agg(rows=pl.len()).sort("symbol"),
-        strangers.filter(kind=1).height,
+        {
+            at: of_file
+            for (at,), of_file in names.partition_by("file", as_dict=True, include_key=False).items()
+        },
+        np.bincount(strangers.filter(kind=1)["file"].to_numpy(), minlength=len(rows.lines)),
         strangers.filter(kind=0)["row"].to_numpy(),
     )
 
 
-def _without_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
-    if not rows.height or np.bincount(rows["ticker"].to_numpy()).max() == 1:
-        return rows
-    preference = ["window_start", "volume", "transactions", *_PRICES]
-    return rows.sort(
-        "ticker", *preference, descending=[False] + [True] * len(preference), nulls_last=True
-    ).unique("ticker", keep="first", maintain_order=True)
+def _without_duplicates(rows: _Rows, ticker: np.ndarray, sound: np.ndarray, tickers: int) -> np.ndarray:
+    """The sound rows that count, one a file and ticker, ordered by file and ticker.
+
+    Every row goes to the cell of its file and ticker; the last one to come stays.
+    """
+    cells = np.full(len(rows.lines) * tickers, -1, np.int32)
+    place = rows.file.astype(np.int64) * tickers + ticker
+    cells[place[sound]] = sound
+    kept = cells[cells >= 0]
+    if len(kept) < len(sound):
+        preference = ["window_start", "volume", "transactions", *_PRICES]
+        best_last = (
+            rows.parsed[sound].with_columns(row=sound).sort(preference, nulls_last=False)["row"].to_numpy()
+        )
+        cells[place[best_last]] = best_last
+        kept = cells[cells >= 0]
+    return kept

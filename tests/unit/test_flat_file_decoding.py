@@ -8,6 +8,7 @@ import math
 import random
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kapman_resources.errors import SourceError
-from kapman_resources.flat_file_decoding import NEW_YORK, DecodedBars, TickerIndex, decode_bars
+from kapman_resources.flat_file_decoding import NEW_YORK, FileBooks, TickerIndex, decode_bars
 from kapman_resources.tables import TICKER_NAMESPACE
 from tests.conftest import dataset
 
@@ -50,19 +51,43 @@ def packed(*lines: bytes, header: tuple[str, ...] = HEADER) -> bytes:
     return gzip.compress(b"\n".join([",".join(header).encode(), *lines, b""]))
 
 
-def decoded(*lines: bytes, tickers: TickerIndex = TICKERS) -> DecodedBars:
-    result = decode_bars(packed(*lines), SESSION, tickers)
-    assert result.rows_read == len(lines)
-    assert_accounted(result)
+@dataclass(frozen=True)
+class Decoded:
+    bars: pl.DataFrame
+    books: FileBooks
+
+
+def decode(body: bytes, session: dt.date, tickers: TickerIndex = TICKERS) -> Decoded:
+    """A file decoded alone, which is also what comes out of it between two others."""
+    alone = decode_bars([(session, body)], tickers)
+    (books,) = alone.books
+    assert books.rows_read == alone.bars.height + sum(books.ignored.values()) + books.rejected.height
+    assert books.bars == alone.bars.height
+    assert books.unknown_symbols["rows"].sum() == books.ignored.get("unknown symbol", 0)
+    neighbours = [session + dt.timedelta(days=days) for days in (-1, 1)]
+    before, after = (
+        packed(row("GHOST", window_start=midnight(day)), row(window_start=midnight(day)))
+        for day in neighbours
+    )
+    together = decode_bars(
+        [(neighbours[0], before), (session, body), (neighbours[1], after)],
+        tickers,
+    )
+    assert together.bars.filter(pl.col("date") == session).equals(alone.bars)
+    theirs = together.books[1]
+    assert (theirs.rows_read, theirs.bars, theirs.ignored) == (books.rows_read, books.bars, books.ignored)
+    assert theirs.rejected.equals(books.rejected)
+    assert theirs.unknown_symbols.equals(books.unknown_symbols)
+    return Decoded(alone.bars, books)
+
+
+def decoded(*lines: bytes, tickers: TickerIndex = TICKERS) -> Decoded:
+    result = decode(packed(*lines), SESSION, tickers)
+    assert result.books.rows_read == len(lines)
     return result
 
 
-def assert_accounted(result: DecodedBars) -> None:
-    assert result.rows_read == result.bars.height + sum(result.ignored.values()) + result.rejected.height
-    assert result.unknown_symbols["rows"].sum() == result.ignored.get("unknown symbol", 0)
-
-
-def symbols_in(result: DecodedBars, tickers: TickerIndex = TICKERS) -> list[str]:
+def symbols_in(result: Decoded, tickers: TickerIndex = TICKERS) -> list[str]:
     return result.bars.join(tickers.symbols, on="ticker")["symbol"].sort().to_list()
 
 
@@ -74,7 +99,7 @@ def test_a_bar_keeps_every_value() -> None:
             "volume": 100.25, "transactions": 7,
         }
     ]  # fmt: skip
-    assert (result.ignored, result.rejected.height) == ({}, 0)
+    assert (result.books.ignored, result.books.rejected.height) == ({}, 0)
     assert TICKERS.with_ids(result.bars)["ticker_id"].to_list() == [
         uuid.uuid5(TICKER_NAMESPACE, "AAPL").bytes
     ]
@@ -85,7 +110,7 @@ def test_columns_are_found_by_name() -> None:
     shuffled = ("low", "extra", "ticker", "transactions", "window_start", "high", "volume", "close", "open")
     values = dict(zip(HEADER, row().decode().split(","), strict=True)) | {"extra": "?"}
     line = ",".join(values[name] for name in shuffled).encode()
-    assert decode_bars(packed(line, header=shuffled), SESSION, TICKERS).bars.equals(usual)
+    assert decode(packed(line, header=shuffled), SESSION, TICKERS).bars.equals(usual)
 
 
 @pytest.mark.parametrize("name", HEADER)
@@ -96,20 +121,20 @@ def test_a_missing_or_doubled_column_is_named(name: str) -> None:
         ((*HEADER, name), f"more than one column '{name}'"),
     ):
         with pytest.raises(SourceError, match=found):
-            decode_bars(packed(row(), header=header), SESSION, TICKERS)
+            decode(packed(row(), header=header), SESSION, TICKERS)
 
 
 def test_symbols_are_compared_byte_for_byte() -> None:
     """`TpC` (a preferred) once overwrote `TPC` (a common stock) on 54 days."""
     result = decoded(*(row(symbol) for symbol in (*SYMBOLS, "tpc", " AAPL", "AAPL ")))
     assert symbols_in(result) == sorted(SYMBOLS)
-    assert result.unknown_symbols["symbol"].to_list() == [" AAPL", "AAPL ", "tpc"]
+    assert result.books.unknown_symbols["symbol"].to_list() == [" AAPL", "AAPL ", "tpc"]
 
 
 def test_test_symbols_are_told_from_strangers_but_never_from_listed_funds() -> None:
     result = decoded(row("ZVZZT"), row("NTEST.A"), row("GHOST"), row("GHOST"), row("TEST"))
-    assert result.ignored == {"unknown symbol": 2, "test symbol": 2}
-    assert result.unknown_symbols.rows() == [("GHOST", 2)]
+    assert result.books.ignored == {"unknown symbol": 2, "test symbol": 2}
+    assert result.books.unknown_symbols.rows() == [("GHOST", 2)]
     assert symbols_in(result) == ["TEST"]
 
 
@@ -131,14 +156,14 @@ GARBAGE = {
 def test_a_garbage_line_is_kept_as_it_came_and_spoils_no_neighbour(line: bytes) -> None:
     result = decoded(row("TPC"), line, row("Xr"))
     assert symbols_in(result) == ["TPC", "Xr"]
-    assert result.rejected.rows() == [(3, line, GARBAGE[line])]
+    assert result.books.rejected.rows() == [(3, line, GARBAGE[line])]
 
 
 @pytest.mark.parametrize("symbol", ['"AAPL', '"', "'; DROP TABLE ohlcv; --", "%s", "%(x)s", "#AAPL", "\\N"])
 def test_signs_that_mean_something_elsewhere_are_just_unknown_names(symbol: str) -> None:
     result = decoded(row("TPC"), row(symbol), row("Xr"))
     assert symbols_in(result) == ["TPC", "Xr"]
-    assert result.unknown_symbols.rows() == [(symbol, 1)]
+    assert result.books.unknown_symbols.rows() == [(symbol, 1)]
 
 
 BAD_VALUES = [
@@ -168,7 +193,7 @@ def test_a_nanosecond_before_midnight_is_another_day_even_beside_an_unreadable_t
     """Times with a gap among them must not be compared as floats, which are 256 ns apart here."""
     before = row("Xr", window_start=midnight(SESSION) - 1)
     result = decoded(row("TPC"), row("AAPL"), row("TpC"), row("BRK.A", window_start=""), before)
-    assert result.rejected["raw"].to_list()[-1] == before
+    assert result.books.rejected["raw"].to_list()[-1] == before
 
 
 @pytest.mark.parametrize(("values", "reason"), BAD_VALUES, ids=[f"{v}" for v, _ in BAD_VALUES])
@@ -176,7 +201,7 @@ def test_a_bad_value_is_rejected_with_its_reason(values: dict[str, object], reas
     line = row(**values)
     result = decoded(row("TPC"), line, row("Xr"))
     assert symbols_in(result) == ["TPC", "Xr"]
-    assert result.rejected.rows() == [(3, line, reason)]
+    assert result.books.rejected.rows() == [(3, line, reason)]
 
 
 def test_odd_but_sound_values_are_kept() -> None:
@@ -201,7 +226,7 @@ def test_of_duplicates_the_latest_then_the_busiest_row_counts_in_any_order() -> 
     for seed in range(10):
         random.Random(seed).shuffle(rows)
         result = decoded(*rows)
-        assert result.ignored == {"duplicate row": 4}
+        assert result.books.ignored == {"duplicate row": 4}
         (aapl,) = result.bars.filter(volume=5.0).to_dicts()
         assert (aapl["close"], aapl["transactions"]) == (12.0, 3)
 
@@ -221,7 +246,7 @@ def test_of_duplicates_the_latest_then_the_busiest_row_counts_in_any_order() -> 
 )
 def test_a_damaged_object_is_refused_whole(body: bytes, found: str) -> None:
     with pytest.raises(SourceError, match=found) as refusal:
-        decode_bars(body, SESSION, TICKERS)
+        decode(body, SESSION, TICKERS)
     assert "day_aggs_v1/2026/08/2026-08-21.csv.gz" in str(refusal.value)
 
 
@@ -229,9 +254,9 @@ def test_line_ends_and_marks_of_other_systems_are_read() -> None:
     expected = decoded(row(), row("TPC")).bars
     text = gzip.decompress(packed(row(), row("TPC")))
     for variant in (text.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + text, text.rstrip(b"\n")):
-        assert decode_bars(gzip.compress(variant), SESSION, TICKERS).bars.equals(expected)
+        assert decode(gzip.compress(variant), SESSION, TICKERS).bars.equals(expected)
     half = len(text) // 2
-    assert decode_bars(gzip.compress(text[:half]) + gzip.compress(text[half:]), SESSION, TICKERS).bars.equals(
+    assert decode(gzip.compress(text[:half]) + gzip.compress(text[half:]), SESSION, TICKERS).bars.equals(
         expected
     )
 
@@ -241,7 +266,7 @@ def test_another_days_file_is_refused_naming_both_days() -> None:
     monday, tuesday = dt.date(2019, 8, 12), dt.date(2019, 8, 13)
     body = packed(*(row(symbol, window_start=midnight(tuesday)) for symbol in SYMBOLS))
     with pytest.raises(SourceError, match=r"2019-08-12 by its name, but 9 of its 9 rows .* 2019-08-13"):
-        decode_bars(body, monday, TICKERS)
+        decode(body, monday, TICKERS)
 
 
 def test_a_file_that_is_another_days_in_part_is_refused_but_a_few_strays_are_not() -> None:
@@ -250,22 +275,22 @@ def test_a_file_that_is_another_days_in_part_is_refused_but_a_few_strays_are_not
         return [row(f"S{n}", window_start=stray if n < strays else midnight(SESSION)) for n in range(1000)]
 
     names = index_of(*(f"S{n}" for n in range(1000)))
-    assert decoded(*lines(10), tickers=names).rejected.height == 10
+    assert decoded(*lines(10), tickers=names).books.rejected.height == 10
     with pytest.raises(SourceError, match="11 of its 1000 rows"):
-        decode_bars(packed(*lines(11)), SESSION, names)
+        decode(packed(*lines(11)), SESSION, names)
 
 
 @pytest.mark.parametrize(
     "session", [dt.date(2026, 3, 9), dt.date(2026, 10, 30), dt.date(2026, 11, 2), dt.date(2026, 11, 27)]
 )
 def test_midnight_in_new_york_follows_daylight_saving_time(session: dt.date) -> None:
-    result = decode_bars(packed(row(window_start=midnight(session))), session, TICKERS)
+    result = decode(packed(row(window_start=midnight(session))), session, TICKERS)
     assert result.bars["date"].to_list() == [session]
 
 
 def test_seconds_in_the_place_of_nanoseconds_are_another_day() -> None:
     with pytest.raises(SourceError, match="most often 1969-12-31"):
-        decode_bars(packed(row(window_start=midnight(SESSION) // 10**9)), SESSION, TICKERS)
+        decode(packed(row(window_start=midnight(SESSION) // 10**9)), SESSION, TICKERS)
 
 
 # The oracle below decodes row by row, with nothing but the standard library.
@@ -356,8 +381,8 @@ def test_any_mixture_of_rows_gives_what_a_row_by_row_reader_gives(
         "symbol", "open", "high", "low", "close", "volume", "transactions"
     )
     assert {r[0]: r[1:] for r in found.rows()} == bars
-    assert result.ignored == ignored
-    assert result.rejected.select("line", "raw").rows() == rejected
+    assert result.books.ignored == ignored
+    assert result.books.rejected.select("line", "raw").rows() == rejected
 
 
 @pytest.mark.parametrize("name", ["odd_symbols_2025", "market_2026"])
@@ -368,14 +393,13 @@ def test_real_files_decode_with_every_row_accounted_for(name: str) -> None:
     assert files
     for path in files[:: max(1, len(files) // 20)]:
         session = dt.date.fromisoformat(path.name.removesuffix(".csv.gz"))
-        result = decode_bars(path.read_bytes(), session, tickers)
-        assert_accounted(result)
+        result = decode(path.read_bytes(), session, tickers)
         with gzip.open(path, "rt", newline="") as text:
             rows = {r["ticker"]: r for r in csv.DictReader(text, quoting=csv.QUOTE_NONE)}
         listed = set(tickers.symbols["symbol"])
-        assert result.rejected.is_empty()
+        assert result.books.rejected.is_empty()
         assert set(symbols_in(result, tickers)) == listed & set(rows)
-        assert set(result.unknown_symbols["symbol"]) == set(rows) - listed
+        assert set(result.books.unknown_symbols["symbol"]) == set(rows) - listed
         for bar in result.bars.join(tickers.symbols, on="ticker").iter_rows(named=True):
             assert bar["close"] == float(rows[bar["symbol"]]["close"])
             assert bar["volume"] == float(rows[bar["symbol"]]["volume"])
