@@ -78,10 +78,19 @@ def materialize(
 
 
 def withdraw(platform: Platform, asset: str) -> None:
-    """Take the platform back to before this asset was ever loaded; its archive goes too."""
+    """Take the platform back to before this asset was ever loaded; its archive goes too.
+
+    Tickers stay, because bars stand on them, but every one of them is wrong.
+    """
     assets = [asset, *(["dealer_metrics"] if asset == "daily_snapshots" else [])]  # they share a table
     with platform.connect() as connection:
-        connection.execute(sql.SQL("DELETE FROM {}").format(relation(TABLES[asset])))
+        if asset == "tickers":
+            connection.execute("UPDATE tickers SET name = 'wrong'")
+            return
+        if asset == "dealer_metrics":
+            connection.execute("UPDATE daily_snapshots SET dealer_metrics_json = NULL")
+        else:
+            connection.execute(sql.SQL("DELETE FROM {}").format(relation(TABLES[asset])))
         connection.execute("DELETE FROM kapman_meta.load_manifest WHERE asset = ANY (%s)", (assets,))
         connection.execute("DELETE FROM kapman_meta.quarantine WHERE asset = ANY (%s)", (assets,))
     if asset == "options_chains":

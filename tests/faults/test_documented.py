@@ -22,8 +22,8 @@ def test_the_page_is_the_matrix() -> None:
 
 
 def test_every_case_has_its_test() -> None:
-    """A case is a row that a test is parametrised with, or a test names it."""
+    """A case is a row that a test is parametrised with, or a test names it, or the moment at which its signal comes."""
     for file, cases in MATRIX.items():
         text = (PROJECT / "tests" / "faults" / file).read_text()
-        missing = [case.name for case in cases if case.name not in text]
+        missing = [case.name for case in cases if re.sub(r"^(kill -9|Ctrl-C) ", "", case.name) not in text]
         assert not missing or file == "test_vendor.py", missing

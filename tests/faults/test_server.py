@@ -80,7 +80,7 @@ def stopped_in_copy(scene: Scene) -> Iterator[None]:
     with scene.platform.connect() as connection:
         row = connection.execute("SELECT max(ticker_id::text) FROM daily_snapshots").fetchone()
     assert row is not None
-    with closed_at_row(scene.platform, sql.SQL("NEW.ticker_id = {}").format(sql.Literal(row[0]))):
+    with closed_at_row(scene.platform, sql.SQL("ticker_id = {}").format(sql.Literal(row[0]))):
         yield
 
 

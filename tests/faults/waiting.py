@@ -94,15 +94,17 @@ def closed_before_commit(platform: Platform) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def closed_at_row(platform: Platform, condition: sql.Composable) -> Iterator[None]:
-    """A row of `ohlcv` that meets the condition (on NEW) stops the statement that inserts it."""
+    """A row of `ohlcv` that meets the condition stops the statement that inserts it.
+
+    A constraint does it, because the base load silences triggers.
+    """
     with platform.connect() as connection:
         connection.execute(
             sql.SQL(
                 """
-                CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS
-                'BEGIN PERFORM pg_advisory_xact_lock_shared({gate}); RETURN NEW; END';
-                CREATE TRIGGER gate BEFORE INSERT ON public.ohlcv FOR EACH ROW WHEN ({condition})
-                EXECUTE FUNCTION public.gate()
+                CREATE FUNCTION public.gate(closed boolean) RETURNS boolean LANGUAGE plpgsql AS
+                'BEGIN IF closed THEN PERFORM pg_advisory_xact_lock_shared({gate}); END IF; RETURN true; END';
+                ALTER TABLE public.ohlcv ADD CONSTRAINT gate CHECK (public.gate({condition})) NOT VALID
                 """
             ).format(gate=sql.Literal(GATE), condition=condition)
         )
@@ -111,5 +113,5 @@ def closed_at_row(platform: Platform, condition: sql.Composable) -> Iterator[Non
             yield
     finally:
         with psycopg.connect(platform.database.url) as connection:
-            connection.execute("DROP TRIGGER gate ON public.ohlcv")
+            connection.execute("ALTER TABLE public.ohlcv DROP CONSTRAINT gate")
             connection.execute("DROP FUNCTION public.gate")
