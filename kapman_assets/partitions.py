@@ -9,11 +9,13 @@ now or never; `end_offset=1` would invent Monday's session on a Saturday.
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from kapman_resources.clock import as_of
+from kapman_resources.errors import ScopeError
 from kapman_resources.sessions import (
     COMPLETED_AT_UTC,
     is_session,
@@ -61,7 +63,20 @@ def session_partitions(today: dt.date, *, pinned: bool) -> dg.DailyPartitionsDef
 SESSIONS = session_partitions(as_of(), pinned=settings().as_of is not None)
 
 
-def selected_sessions(context: dg.AssetExecutionContext) -> list[dt.date]:
-    """The sessions that this run covers, ascending: one partition or a range."""
+def selected_sessions(context: dg.AssetExecutionContext, only: Sequence[str] = ()) -> list[dt.date]:
+    """The sessions that this run covers, ascending: one partition or a range.
+
+    only: of a range these (YYYY-MM-DD): Dagster knows no run over partitions that lie apart.
+
+    Raises:
+        ScopeError: `only` names what is no session of the run.
+    """
     keys = context.partition_key_range
-    return sessions_between(dt.date.fromisoformat(keys.start), dt.date.fromisoformat(keys.end))
+    covered = sessions_between(dt.date.fromisoformat(keys.start), dt.date.fromisoformat(keys.end))
+    strangers = sorted(set(only) - {session.isoformat() for session in covered})
+    if strangers:
+        raise ScopeError(
+            f"The run config asks for {', '.join(map(repr, strangers))}, not among the sessions {keys.start} to {keys.end} of this run.",
+            fix="Correct `sessions` in the run config, or the partitions of the run.",
+        )
+    return [session for session in covered if not only or session.isoformat() in only]

@@ -14,7 +14,7 @@ from pydantic import PrivateAttr
 
 from kapman_resources.clock import as_of
 from kapman_resources.database import Connection, Database
-from kapman_resources.demo import demo_environment
+from kapman_resources.demo import vendor_settings
 from kapman_resources.embedded import database_url
 from kapman_resources.flat_files import FlatFiles
 from kapman_resources.sessions import RETENTION_DAYS, retained_sessions, session_close
@@ -78,11 +78,7 @@ class VendorResource(dg.ConfigurableResource):
 
     @cached_property
     def _settings(self) -> Settings:
-        configured = settings()
-        if configured.has_vendor:
-            return configured
-        environment = demo_environment(configured.home, as_of())
-        return Settings.model_validate({**configured.model_dump(by_alias=False), **environment})
+        return vendor_settings()
 
     @property
     def name(self) -> str:
@@ -100,12 +96,4 @@ class VendorResource(dg.ConfigurableResource):
 
     def vault(self) -> Vault:
         """The archive of this vendor's raw pages."""
-        s = self._settings
-        return Vault(
-            s.vault,
-            s.vendor,
-            s3_endpoint=s.vault_s3_endpoint,
-            s3_access_key_id=s.vault_s3_access_key_id,
-            s3_secret_access_key=s.vault_s3_secret_access_key,
-            s3_region=s.vault_s3_region,
-        )
+        return Vault.from_settings(self._settings)

@@ -88,7 +88,7 @@ def watchlists(context: dg.AssetExecutionContext, database: DatabaseResource) ->
     """Make the table say what the files say, and name every symbol that is no ticker."""
     database.hold()
     files = read_watchlists(settings().watchlists)
-    for line in files.invalid:
+    for line in files.invalid_lines:
         context.log.warning(f"Not a symbol, ignored: {line}")
     frame = files.frame.with_columns(active=pl.lit(True), effective_date=pl.lit(as_of()))
     with database.connect() as connection:
@@ -102,16 +102,10 @@ def watchlists(context: dg.AssetExecutionContext, database: DatabaseResource) ->
         load = manifest.Load(
             "watchlists", manifest.WHOLE, [{"file": name} for name in frame["source"].unique().sort()],
             rows_read=len(frame) + len(files.invalid), rows_written=len(frame), rows_quarantined=len(files.invalid),
-            details={"without_ticker": strangers, "invalid": files.invalid, "repeated": files.repeated},
+            details={"without_ticker": strangers, "invalid": files.invalid_lines, "repeated": files.repeated},
             content_hash=content.hash, run_id=context.run.run_id,
         )  # fmt: skip
-        invalid = [
-            manifest.Quarantined(
-                line.split(":", 1)[0], int(line.split(":")[1]), line.encode(), "not a symbol"
-            )
-            for line in files.invalid
-        ]
-        manifest.record(connection, load, invalid)
+        manifest.record(connection, load, files.invalid)
     for symbol in strangers:
         context.log.warning(f"Watchlist symbol {symbol!r} is no ticker of the reference universe.")
     return dg.MaterializeResult(

@@ -13,6 +13,8 @@ COMMANDS = {
     "stop": "kapman_cli.demo:stop",
     "summary": "kapman_cli.summary:summary",
     "hash": "kapman_cli.hash:content_hashes",
+    "vault": "kapman_cli.vault:vault",
+    "quarantine": "kapman_cli.quarantine:quarantine",
 }
 
 

@@ -95,19 +95,19 @@ def _sentence(event: dg.DagsterEvent) -> str:
 def table_lines(connection: Connection, steps: dict[str, StepRecord]) -> Iterator[str]:
     """The table, one line an asset of the chain."""
     hashes = {table: (digest, rows) for table, digest, rows in database_hashes(connection)}
-    yield f"  {'asset':<17}{'rows':>10}{'sessions':>10}{'seconds':>9}  {'checks':<14}content hash"
+    yield f"  {'asset':<18}{'rows':>10}{'sessions':>10}{'seconds':>9}  {'checks':<14}content hash"
     for asset in CHAIN:
         loads = manifest.published(connection, asset)
         digest, rows = hashes.get(asset, ("", None))
         if asset == "schema" and loads:
             digest = loads[manifest.WHOLE].content_hash or ""
-        if asset == "dealer_metrics":
+        if asset in ("dealer_metrics", "volatility_metrics"):
             rows = sum(load.rows_written for load in loads.values()) if loads else None
             digest = "(columns of daily_snapshots)"
         sessions = len(manifest.sessions(loads))
         step = steps.get(asset, StepRecord())
         yield (
-            f"  {asset:<17}{_number(rows):>10}{_number(sessions or None):>10}"
+            f"  {asset:<18}{_number(rows):>10}{_number(sessions or None):>10}"
             f"{'' if step.seconds is None else f'{step.seconds:.1f}':>9}"
             f"  {_checks(step):<14}{digest[:32]}"
         )

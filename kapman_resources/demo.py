@@ -18,8 +18,25 @@ from pathlib import Path
 import httpx
 
 from kapman_resources.errors import VendorError
+from kapman_resources.settings import Settings, settings
 
 _START_SECONDS = 90
+
+
+def vendor_settings() -> Settings:
+    """The settings with a vendor in them: the configured one, else the demo's simulator, started if needed.
+
+    Raises:
+        VendorError: the simulator did not come up; the sentence names its log.
+    """
+    configured = settings()
+    if configured.has_vendor:
+        return configured
+    # Imported late: the calendar takes longer to load than all of what a command with a vendor needs here.
+    from kapman_resources.clock import as_of  # noqa: PLC0415
+
+    environment = demo_environment(configured.home, as_of())
+    return Settings.model_validate({**configured.model_dump(by_alias=False), **environment})
 
 
 def demo_environment(home: Path, today: dt.date) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from kapman_resources.errors import SourceError
+from kapman_resources.manifest import Quarantined
 
 # The vendor's symbols: BRK.B, XYZpA, I:SPX, X.WS; never changed in case.
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:/-]{0,31}")
@@ -17,13 +18,18 @@ class WatchlistFiles:
     """What the files say.
 
     frame: watchlist_id (String), symbol (String), source (String: the file's name); unique, sorted.
-    invalid: lines that are no symbol, as `file:line: text`.
+    invalid: what stands where a symbol should be and is none, without comment and blanks around it.
     repeated: symbols listed twice in one file, as `file:line: symbol`.
     """
 
     frame: pl.DataFrame
-    invalid: list[str]
+    invalid: list[Quarantined]
     repeated: list[str]
+
+    @property
+    def invalid_lines(self) -> list[str]:
+        """`invalid` as people read it: `file:line: 'text'`, control characters escaped."""
+        return [f"{row.source}:{row.line}: {row.raw.decode(errors='replace')!r}" for row in self.invalid]
 
 
 def read_watchlists(folder: Path) -> WatchlistFiles:
@@ -40,16 +46,17 @@ def read_watchlists(folder: Path) -> WatchlistFiles:
             fix="Put a file with one symbol a line there, or point KAPMAN_WATCHLISTS at the folder.",
         )
     rows: dict[tuple[str, str], str] = {}
-    invalid: list[str] = []
+    invalid: list[Quarantined] = []
     repeated: list[str] = []
     for file in files:
         found = 0
-        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            symbol = line.split("#", 1)[0].strip()
+        for number, line in enumerate(file.read_bytes().splitlines(), 1):
+            raw = line.split(b"#", 1)[0].strip()
+            symbol = raw.decode(errors="replace").strip()
             if not symbol:
                 continue
             if not _SYMBOL.fullmatch(symbol):
-                invalid.append(f"{file.name}:{number}: {symbol}")
+                invalid.append(Quarantined(file.name, number, raw, "not a symbol"))
                 continue
             found += 1
             if (file.stem, symbol) in rows:
