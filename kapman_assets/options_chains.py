@@ -5,9 +5,10 @@ reads them, and a past session is rebuilt from the vault alone.
 """
 
 import datetime as dt
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -15,7 +16,12 @@ from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
 from kapman_assets.failures import fails_in_a_sentence
-from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
+from kapman_assets.materializations import (
+    inputs_as_read,
+    materialized_sessions,
+    named_sessions,
+    table_metadata,
+)
 from kapman_assets.ohlcv import AUDITS as OHLCV_AUDITS
 from kapman_assets.ohlcv import RELATION as OHLCV_RELATION
 from kapman_assets.ohlcv import ohlcv
@@ -30,15 +36,24 @@ from kapman_assets.watchlists import watchlists
 from kapman_resources import manifest
 from kapman_resources.clock import live_session
 from kapman_resources.content_hash import content_hash
-from kapman_resources.errors import SourceError
-from kapman_resources.publish import insert_staged, lift_decompression_limit, relation, stage
+from kapman_resources.database import Connection
+from kapman_resources.errors import SourceError, VendorError
+from kapman_resources.options_load import (
+    RELATION,
+    ArchivedChain,
+    FreshChains,
+    PublishedSession,
+    Snapshot,
+    archived_sources,
+    fresh_and_archived,
+    publish_session,
+    read_chains,
+)
 from kapman_resources.sessions import session_close
 from kapman_resources.tables import OPTIONS_CHAINS
 from kapman_resources.vault import Vault
-from kapman_resources.vendor_api import RawPage
-from kapman_resources.vendor_pages import DecodedChain, decode_chain
+from kapman_resources.vendor_pages import RawPage
 
-RELATION = relation(OPTIONS_CHAINS)
 CODE_VERSION = "1"
 
 AUDITS = (
@@ -73,6 +88,7 @@ AUDITS = (
                     WHERE c.conrelid = 'public.options_chains'::regclass AND c.contype IN ('u', 'p')) AS key_columns
         """,
         staged=True,
+        enforced=True,
     ),
     Audit(
         "option_contracts_are_sane",
@@ -186,15 +202,11 @@ class OptionsChainsConfig(dg.Config):
     symbols: list[str] = Field([], description="Only these active symbols (smoke tests); empty: all of them.")
     concurrency: int = Field(8, ge=1, le=64, description="Chains fetched at once.")
     refetch: bool = Field(False, description="Fetch the live session again although it is archived.")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The chains of one session by symbol, read back from the vault, and which symbols have none."""
-
-    chains: dict[str, DecodedChain]
-    sources: list[dict[str, object]]
-    absent: list[str]
+    vault_only: bool = Field(
+        False, description="Fetch nothing: load the live session too from what is archived."
+    )
+    sessions: list[str] = Field([], description="Only these sessions of the run's range; empty: all of them.")
+    reload: bool = Field(False, description="Load again also what is unchanged.")
 
 
 @dg.asset(
@@ -220,8 +232,9 @@ def options_chains(
     database: DatabaseResource,
     vendor: VendorResource,
 ) -> dg.MaterializeResult:
-    """Archive the live chains, then publish every wanted session that the vault holds."""
+    """Archive the live chains, then publish every wanted session whose archive is new or has changed."""
     database.hold()
+    inputs = inputs_as_read(context)
     with database.connect() as connection:
         before = {
             "ohlcv": (OHLCV_AUDITS, OHLCV_RELATION),
@@ -230,21 +243,27 @@ def options_chains(
         require_passed(connection, "options_chains", before, database.audit_parameters())
         symbols = active_symbols(connection, config.symbols)
 
-    wanted, vault = selected_sessions(context), vendor.vault()
-    live = live_session()
-    if live in wanted:
-        archive_live(context, config, vendor, vault, live, list(symbols))
+    wanted, vault = selected_sessions(context, config.sessions), vendor.vault()
+    loads, live = [], live_session()
+    if live in wanted and not config.vault_only:
+        loads += archive_and_load(context, config, database, vendor, live, symbols)
     archived = set(vault.sessions("options"))
     covered = [session for session in wanted if session in archived]
     _require_archive(context, wanted, covered)
 
-    loads, progress, rows = [], ProgressLog(context.log, "options_chains", len(covered)), 0
-    for session in covered:
-        snapshot = read_snapshot(vault, session, list(symbols))
-        load = publish_snapshot(context, database, session, snapshot, symbols, partial=bool(config.symbols))
-        loads.append(load)
-        rows += load.rows_written
-        progress(len(loads), rows)
+    pending = [
+        session for session in covered if session.isoformat() not in {one.partition_key for one in loads}
+    ]
+    kept = {} if config.reload else _unchanged(config, database, vault, pending, symbols)
+    progress, rows = ProgressLog(context.log, "options_chains", len(pending) - len(kept)), 0
+    for done, session in enumerate((session for session in pending if session not in kept), start=1):
+        chains = read_chains(vault, session, list(symbols))
+        loads.append(load_session(context, config, database, session, symbols, chains))
+        rows += loads[-1].rows_written
+        progress(done, rows)
+    for load in loads:
+        _tell(context, load)
+    context.log.info(f"{len(loads)} sessions published, {len(kept)} unchanged.")
     with database.connect() as connection:
         # The step has passed also where no session of a range is archived: the coverage says so.
         manifest.record(
@@ -252,113 +271,171 @@ def options_chains(
             manifest.Load("options_chains", manifest.WHOLE, [], 0, 0, run_id=context.run.run_id,
                           details={"sessions_asked": len(wanted), "sessions_archived": len(covered)}),
         )  # fmt: skip
-    return materialized_sessions(context, loads)
+    return materialized_sessions(context, loads, inputs, unchanged=kept.values())
 
 
-def archive_live(
+def archive_and_load(
     context: dg.AssetExecutionContext,
     config: OptionsChainsConfig,
+    database: DatabaseResource,
+    vendor: VendorResource,
+    session: dt.date,
+    symbols: Mapping[str, str],
+) -> list[manifest.Load]:
+    """Fetch and archive the live session's chains; one that was never published is loaded as they arrive.
+
+    The archive comes first: it gets every chain that can be had, whatever becomes of the loading.
+    """
+    vault, names = vendor.vault(), list(symbols)
+    fresh = FreshChains(vault, session, overwrite=config.refetch)
+    fetch = partial(
+        archive_live, context.log, vendor, vault, session, names,
+        concurrency=config.concurrency, refetch=config.refetch,
+    )  # fmt: skip
+    with database.connect() as connection:
+        published = manifest.published(connection, "options_chains")
+    if session.isoformat() in published or not symbols:
+        fetch()
+        return []
+
+    def load() -> manifest.Load:
+        fresh.wait()
+        chains = fresh_and_archived(fresh, vault, session, names)
+        return load_session(context, config, database, session, symbols, chains)
+
+    with ThreadPoolExecutor(1, "publish") as thread:
+        loading = thread.submit(load)
+        with fresh:
+            fetch(fresh=fresh)
+        return [loading.result()]
+
+
+def archive_live(  # noqa: PLR0913  (the asset and `kapman vault archive` say what to fetch, and how)
+    log: logging.Logger,
     vendor: VendorResource,
     vault: Vault,
     session: dt.date,
     symbols: Sequence[str],
-) -> None:
+    *,
+    concurrency: int,
+    refetch: bool,
+    fresh: FreshChains | None = None,
+) -> dict[str, VendorError]:
     """Fetch the chains that the vault doesn't hold yet for the live session, archiving each raw.
+
+    Returns the errors of the symbols whose chain could not be had. `refetch` asks for what it holds, too.
+    fresh: archives in its place, and hands the chains over to whoever loads them meanwhile.
 
     Raises:
         EntitlementError: the key's plan doesn't include option snapshots; nothing more is fetched.
         VendorError: no chain at all could be fetched.
     """
-    held = set() if config.refetch else set(vault.subjects("options", session))
+    held = set() if refetch else set(vault.subjects("options", session))
     missing = [symbol for symbol in symbols if symbol not in held]
     if not missing:
-        context.log.info(f"All {len(symbols)} chains of {session} are in the vault; nothing to fetch.")
-        return
+        log.info(f"All {len(symbols)} chains of {session} are in the vault; nothing to fetch.")
+        return {}
 
     def archive(symbol: str, pages: list[RawPage]) -> None:
-        vault.archive(kind="options", session=session, subject=symbol, pages=pages, overwrite=config.refetch)
+        vault.archive(kind="options", session=session, subject=symbol, pages=pages, overwrite=refetch)
 
-    fetched = vendor.api(config.concurrency).chains(missing, on_chain=archive)
+    fetched = vendor.api(concurrency).chains(
+        missing, on_chain=fresh.archive if fresh else archive, on_progress=fresh.progress if fresh else None
+    )
     for symbol, error in sorted(fetched.failed.items()):
-        context.log.error(f"No chain of {symbol} for {session}: {error}")
+        log.error(f"No chain of {symbol} for {session}: {error}")
     if fetched.failed and len(fetched.failed) == len(missing):
         raise next(iter(fetched.failed.values()))
-    context.log.info(f"{len(missing) - len(fetched.failed)} chains of {session} fetched and archived.")
+    log.info(f"{len(missing) - len(fetched.failed)} chains of {session} fetched and archived.")
+    return fetched.failed
 
 
-def read_snapshot(vault: Vault, session: dt.date, symbols: Sequence[str]) -> Snapshot:
-    """Decode the archived chains of a session; a symbol without an archive is absent."""
-    held = set(vault.subjects("options", session))
-    chains: dict[str, DecodedChain] = {}
-    sources: list[dict[str, object]] = []
-    for symbol in symbols:
-        if symbol in held:
-            pages = (page.body for page in vault.read("options", session, symbol))
-            chains[symbol] = decode_chain(pages, underlying=symbol, session=session)
-            version = vault.manifest("options", session, symbol).current
-            sources.append({"symbol": symbol, "sha256": version.sha256})
-    return Snapshot(chains, sources, [s for s in symbols if s not in chains or chains[s].frame.is_empty()])
-
-
-def publish_snapshot(
+def load_session(
     context: dg.AssetExecutionContext,
+    config: OptionsChainsConfig,
     database: DatabaseResource,
     session: dt.date,
-    snapshot: Snapshot,
     symbols: Mapping[str, str],
-    *,
-    partial: bool,
+    chains: Iterable[tuple[str, ArchivedChain]],
 ) -> manifest.Load:
-    """Replace the session's contracts by the snapshot's, all at once; `partial` touches its symbols only."""
-    close = session_close(session)
-    frames = [
-        chain.frame.drop("contract").with_columns(ticker_id=pl.lit(symbols[symbol]))
-        for symbol, chain in snapshot.chains.items()
-    ]
-    frame = pl.concat(frames).with_columns(time=pl.lit(close)) if frames else None
-    rejected = [
-        manifest.Quarantined(f"options/{session}/{symbol}", None, raw, why)
-        for symbol, chain in snapshot.chains.items()
-        for raw, why in chain.rejected
-    ]
-    ignored = totals(chain.ignored for chain in snapshot.chains.values())
-    with database.connect() as connection:
-        lift_decompression_limit(connection)
-        if partial:
-            connection.execute(
-                "DELETE FROM public.options_chains WHERE time = %s AND ticker_id = ANY (%s::uuid[])",
-                (close, list(symbols.values())),
-            )
-        else:
-            connection.execute("DELETE FROM public.options_chains WHERE time = %s", (close,))
-        if frame is not None:
-            staged = stage(connection, OPTIONS_CHAINS, frame)
-            audit_stage(connection, AUDITS, staged, database.audit_parameters())
-            insert_staged(connection, OPTIONS_CHAINS, staged)
-        content = content_hash(connection, OPTIONS_CHAINS, close, close)
-        prices = {s: c.underlying_price for s, c in snapshot.chains.items() if c.underlying_price is not None}
+    """Make the session's contracts equal to the chains', all at once; `config.symbols` touches those only."""
+    taken: dict[str, ArchivedChain] = {}
+    loads: list[manifest.Load] = []
+    parameters = database.audit_parameters()
+
+    def contracts() -> Iterator[tuple[str, pl.DataFrame]]:
+        for symbol, archived in chains:
+            taken[symbol] = archived
+            yield symbols[symbol], archived.chain.frame
+
+    def record(connection: Connection, published: PublishedSession) -> None:
+        snapshot = Snapshot.of(list(symbols), taken)
+        rejected = snapshot.rejected(session)
         load = manifest.Load(
             "options_chains", session.isoformat(), snapshot.sources,
-            rows_read=sum(chain.contracts_read for chain in snapshot.chains.values()),
-            rows_written=0 if frame is None else len(frame), rows_quarantined=len(rejected), ignored=ignored,
-            details={"symbols": len(snapshot.chains), "symbols_without_contracts": snapshot.absent,
-                     "fields_made_null": totals(chain.nulled for chain in snapshot.chains.values()),
-                     "stale_volumes": sum(chain.stale_volumes for chain in snapshot.chains.values()),
-                     "underlying_prices": prices, **({"only": sorted(symbols)} if partial else {})},
-            content_hash=content.hash, code_version=CODE_VERSION, run_id=context.run.run_id,
+            rows_read=snapshot.rows_read, rows_written=published.rows_written,
+            rows_quarantined=len(rejected), ignored=snapshot.ignored,
+            details={**snapshot.details, **_only(config, symbols), **published.diff.details},
+            content_hash=published.content_hash, code_version=CODE_VERSION, run_id=context.run.run_id,
         )  # fmt: skip
         manifest.record(connection, load, rejected)
-    if snapshot.absent:
-        context.log.warning(f"No contracts of {session} for {', '.join(snapshot.absent)}.")
-    return load
+        loads.append(load)
+
+    publish_session(
+        database.database,
+        session,
+        list(symbols.values()),
+        contracts(),
+        partial=bool(config.symbols),
+        audit=lambda connection, rows, in_place: audit_stage(
+            connection, AUDITS, rows, parameters, in_place=in_place
+        ),
+        record=record,
+    )
+    return loads[0]
 
 
-def totals(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts by reason, added up, in the order of the reasons."""
-    added: Counter[str] = Counter()
-    for one in counts:
-        added.update(one)
-    return dict(sorted(added.items()))
+def _tell(context: dg.AssetExecutionContext, load: manifest.Load) -> None:
+    """What a load did to rows that were there before, and whom it has no contracts of."""
+    added, changed, removed = (load.details[f"rows_{what}"] for what in ("added", "changed", "removed"))
+    if added < load.rows_written or removed:
+        context.log.info(
+            f"{load.partition_key}: {added:,} contracts added, {changed:,} changed, {removed:,} removed,"
+            f" {load.rows_written - added - changed:,} unchanged."
+        )
+    if absent := load.details["symbols_without_contracts"]:
+        context.log.warning(f"No contracts of {load.partition_key} for {', '.join(absent)}.")
+
+
+def _unchanged(
+    config: OptionsChainsConfig,
+    database: DatabaseResource,
+    vault: Vault,
+    sessions: Sequence[dt.date],
+    symbols: Mapping[str, str],
+) -> dict[dt.date, manifest.Load]:
+    """The sessions that were loaded from these very archives and whose rows are still what was loaded."""
+
+    def is_published(connection: Connection, session: dt.date, load: manifest.Load) -> bool:
+        close = session_close(session)
+        without = set(symbols) - {source["symbol"] for source in load.sources}
+        return (
+            load.code_version == CODE_VERSION
+            and load.sources == archived_sources(vault, session, list(symbols))
+            and without <= set(load.details["symbols_without_contracts"])
+            and load.details.get("only") == _only(config, symbols).get("only")
+            and load.content_hash == content_hash(connection, OPTIONS_CHAINS, close, close).hash
+        )
+
+    with database.connect() as connection:
+        done = manifest.published(connection, "options_chains")
+        held = {session: done[session.isoformat()] for session in sessions if session.isoformat() in done}
+        return {session: load for session, load in held.items() if is_published(connection, session, load)}
+
+
+def _only(config: OptionsChainsConfig, symbols: Mapping[str, str]) -> dict[str, list[str]]:
+    """What the manifest says of a load that covers some of the active symbols."""
+    return {"only": sorted(symbols)} if config.symbols else {}
 
 
 def _require_archive(

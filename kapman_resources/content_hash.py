@@ -28,6 +28,7 @@ def content_hash(
     last: dt.date | None = None,
     *,
     columns: Sequence[str] = (),
+    present: Sequence[str] = (),
 ) -> ContentHash:
     """Hash the recorded columns (`Table.recorded`) of a table, or of its sessions `first` to `last`.
 
@@ -35,6 +36,8 @@ def content_hash(
         are days in UTC, which is where the close of a session lies in that session's day; a datetime is
         taken as it is.
     columns: hash these columns only, in this order.
+    present: hash only the rows in which one of these columns has a value: the part of a row that one of
+        several writers owns doesn't depend on rows that only another one made.
 
     The sum, modulo 2⁶⁴, of a 64-bit hash of every row: it depends neither on the order of the rows nor on
     chunks, indexes, columnstore, time zone or DateStyle, and a duplicate row counts. Rows are hashed by
@@ -51,8 +54,11 @@ def content_hash(
         ValueError: bounds for a table that has no time column.
     """
     hashed = [table.column(name) for name in columns] or list(table.recorded)
-    query = sql.SQL("SELECT count(*), sum({}) FROM {} WHERE {}").format(
-        _row_hash(hashed), sql.Identifier("public", table.name), _between(table, first, last)
+    query = sql.SQL("SELECT count(*), sum({}) FROM {} WHERE {} AND {}").format(
+        _row_hash(hashed),
+        sql.Identifier("public", table.name),
+        _between(table, first, last),
+        _present(present),
     )
     row = connection.execute(query).fetchone()
     rows, total = row if row else (0, None)
@@ -98,6 +104,12 @@ def _between(table: Table, first: dt.date | None, last: dt.date | None) -> sql.C
         else:
             conditions.append(sql.SQL("{} < {}").format(name, _midnight(last + _DAY)))
     return sql.SQL(" AND ").join(conditions)
+
+
+def _present(names: Sequence[str]) -> sql.Composable:
+    if not names:
+        return sql.SQL("true")
+    return sql.SQL("num_nonnulls({}) > 0").format(sql.SQL(", ").join(map(sql.Identifier, names)))
 
 
 def _midnight(day: dt.date) -> dt.datetime:

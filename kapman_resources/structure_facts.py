@@ -72,6 +72,19 @@ CHECK_CONSTRAINTS = (
     "recommendation_outcomes_directional_brier_check",
     "recommendation_outcomes_outcome_status_check",
 )
+ANALYTICS_VIEWS = (
+    "technical_indicators",
+    "candlestick_patterns",
+    "candlestick_signals",
+    "price_metrics",
+    "dealer_metrics",
+    "dealer_walls",
+    "gex_profile",
+    "volatility_metrics",
+    "watchlist",
+    "loads",
+    "asset_health",
+)
 
 _CATALOG_NAMES = {"timestamptz": "timestamp with time zone"}
 _CONTRACT = [table.name for table in TABLES.values()]
@@ -402,6 +415,23 @@ COLUMNSTORE_IS_AVAILABLE = StructureAudit(
     blocking=False,
 )
 
+# Not blocking: nothing is computed from a view, and an option snapshot is now or never.
+ANALYTICS_VIEWS_EXIST = StructureAudit(
+    "analytics_views_exist",
+    "Every view of the platform is in schema analytics (docs/analytics.md).",
+    facts="""
+        SELECT cardinality(%(analytics_views)s::text[]) AS declared,
+               count(*) FILTER (WHERE viewname = ANY (%(analytics_views)s)) AS found, count(*) AS views
+        FROM pg_views WHERE schemaname = 'analytics'
+    """,
+    violations="""
+        SELECT declared.name AS missing_view FROM unnest(%(analytics_views)s::text[]) AS declared (name)
+        WHERE NOT EXISTS (SELECT FROM pg_views WHERE schemaname = 'analytics' AND viewname = declared.name)
+    """,
+    blocking=False,
+    parameters={"analytics_views": list(ANALYTICS_VIEWS)},
+)
+
 STRUCTURE_AUDITS: tuple[StructureAudit, ...] = (
     EXTENSIONS_ARE_INSTALLED,
     CONTRACT_TABLES_EXIST,
@@ -416,6 +446,7 @@ STRUCTURE_AUDITS: tuple[StructureAudit, ...] = (
     RETENTION_IS_ENFORCED,
     COLUMNSTORE_IS_SCHEDULED,
     COLUMNSTORE_IS_AVAILABLE,
+    ANALYTICS_VIEWS_EXIST,
 )
 
 STRUCTURE_PARAMETERS: Mapping[str, Any] = {

@@ -7,12 +7,15 @@ the items into pages or ordered them.
 
 import datetime as dt
 import functools
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 
 from kapman_resources.page_items import Items, Record, Rejected, first_reason
@@ -24,6 +27,7 @@ MAX_EXPIRY_DAYS = 3660
 """The longest listed options run five to six years; an expiry beyond ten is garbage."""
 
 _NEW_YORK = ZoneInfo("America/New_York")
+_EPOCH = dt.date(1970, 1, 1)
 _LARGEST_EXACT_INTEGER = 2.0**53
 
 
@@ -293,17 +297,14 @@ def decode_chain(pages: Iterable[bytes], *, underlying: str, session: dt.date) -
     """
     source = Items(pages, _Contract)
     books = _Books(Counter(), Counter())
-    own_root = underlying.removeprefix("I:").replace(".", "")
-    judged = _chain_columns(source.items).lazy().with_columns(_root_columns(source.items, own_root))
-    rows = judged.with_columns(_derived(session)).with_columns(_judgement(session)).collect()
-
-    if rows["reason"].null_count() < rows.height:
-        unwanted, is_ignored = rows.filter(pl.col("reason").is_not_null()), pl.col("reason").is_in(_IGNORED)
-        books.ignored.update(unwanted.filter(is_ignored)["reason"].to_list())
-        source.reject(unwanted.filter(~is_ignored))
-        rows = rows.filter(pl.col("reason").is_null())
-
-    frame = _drop_contract_duplicates(_clean_contracts(rows, books), books)
+    fields = _Fields.of(source.items, underlying.removeprefix("I:").replace(".", ""), session)
+    fault = _first_fault(fields, session)
+    if (unfit := np.flatnonzero(fault >= 0)).size:
+        reasons = pl.DataFrame({"row": unfit, "reason": [_REASONS[code] for code in fault[unfit].tolist()]})
+        is_ignored = pl.col("reason").is_in(_IGNORED)
+        books.ignored.update(reasons.filter(is_ignored)["reason"].to_list())
+        source.reject(reasons.filter(~is_ignored))
+    frame = _drop_contract_duplicates(_clean_contracts(fields, np.flatnonzero(fault < 0), books), books)
     return DecodedChain(
         frame=frame.select(*_KEY, *_VALUES),
         contracts_read=source.read,
@@ -315,76 +316,111 @@ def decode_chain(pages: Iterable[bytes], *, underlying: str, session: dt.date) -
     )
 
 
-def _chain_columns(items: Sequence[_Contract]) -> pl.DataFrame:
-    """One column per field, typed, nothing judged; `row` is the item's position."""
-    details = [item.details or _NO_DETAILS for item in items]
-    days = [item.day or _NO_DAY for item in items]
-    greeks = [item.greeks or _NO_GREEKS for item in items]
-    quotes = [item.last_quote or _NO_QUOTE for item in items]
-    real, text = pl.Float64, pl.String
-    columns: dict[str, tuple[list, type[pl.DataType]]] = {
-        "contract_type": ([d.contract_type for d in details], text),
-        "expiration": ([d.expiration_date for d in details], text),
-        "strike": ([d.strike_price for d in details], real),
-        "contract": ([d.ticker for d in details], text),
-        "shares_per_contract": ([d.shares_per_contract for d in details], real),
-        "day_volume": ([d.volume for d in days], real),
-        "day_close": ([d.close for d in days], real),
-        "day_updated": ([d.last_updated for d in days], real),
-        "delta": ([g.delta for g in greeks], real),
-        "gamma": ([g.gamma for g in greeks], real),
-        "theta": ([g.theta for g in greeks], real),
-        "vega": ([g.vega for g in greeks], real),
-        "bid": ([q.bid for q in quotes], real),
-        "ask": ([q.ask for q in quotes], real),
-        "last": ([(item.last_trade or _NO_TRADE).price for item in items], real),
-        "implied_volatility": ([item.implied_volatility for item in items], real),
-        "open_interest": ([item.open_interest for item in items], real),
-    }
-    series = [pl.Series(name, values, dtype=dtype) for name, (values, dtype) in columns.items()]
-    return pl.DataFrame(series).with_row_index("row")
+_CALL, _PUT, _OTHER, _NO_TYPE, _UNKNOWN_TYPE = range(5)
+_TYPES = {"call": _CALL, "put": _PUT, "other": _OTHER, None: _NO_TYPE}
+_NO_DATE, _NOT_A_DATE = -(2**31), -(2**31) + 1
 
 
-def _root_columns(items: Sequence[_Contract], own: str) -> list[pl.Expr]:
+@dataclass(frozen=True)
+class _Fields:
+    """The contracts in arrays: a chain is small, and so are its costs here, beside those of a query on it.
+
+    type: int8, one of the codes above. expiration: int64, days since the epoch, or a code above.
+    strike_price: `strike` with four decimals. contract: the vendor's tickers. own_root, adjusted, stale:
+    booleans. reals: by name, float64, nan where there is none (JSON has no NaN); with `volume` as judged.
+    """
+
+    type: np.ndarray
+    expiration: np.ndarray
+    strike: np.ndarray
+    strike_price: np.ndarray
+    contract: list[str | None]
+    own_root: np.ndarray
+    adjusted: np.ndarray
+    stale: np.ndarray
+    reals: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, items: Sequence[_Contract], own: str, session: dt.date) -> "_Fields":
+        details = [item.details or _NO_DETAILS for item in items]
+        days = [item.day or _NO_DAY for item in items]
+        greeks = [item.greeks or _NO_GREEKS for item in items]
+        quotes = [item.last_quote or _NO_QUOTE for item in items]
+        volume, close, updated = (
+            _real(values)
+            for values in (
+                [day.volume for day in days],
+                [day.close for day in days],
+                [day.last_updated for day in days],
+            )
+        )
+        opens, ends = _day_in_nanoseconds(session)
+        stale = (updated < opens) | (updated >= ends)
+        no_bar = np.isnan(volume) & np.isnan(close) & np.isnan(updated)
+        strike = _real([one.strike_price for one in details])
+        contract = [one.ticker for one in details]
+        own_root, adjusted = _roots(contract, own)
+        with np.errstate(over="ignore"):
+            strike_price = np.round(strike, 4)
+        return cls(
+            type=np.array([_TYPES.get(one.contract_type, _UNKNOWN_TYPE) for one in details], np.int8),
+            expiration=np.array([_epoch_days(one.expiration_date) for one in details], np.int64),
+            strike=strike,
+            strike_price=strike_price,
+            contract=contract,
+            own_root=own_root,
+            adjusted=adjusted,
+            stale=stale,
+            reals={
+                "bid": _real([quote.bid for quote in quotes]),
+                "ask": _real([quote.ask for quote in quotes]),
+                "last": _real([(item.last_trade or _NO_TRADE).price for item in items]),
+                "volume": np.where(stale | no_bar, 0.0, volume),
+                "open_interest": _real([item.open_interest for item in items]),
+                "implied_volatility": _real([item.implied_volatility for item in items]),
+                "delta": _real([one.delta for one in greeks]),
+                "gamma": _real([one.gamma for one in greeks]),
+                "theta": _real([one.theta for one in greeks]),
+                "vega": _real([one.vega for one in greeks]),
+                "shares_per_contract": _real([one.shares_per_contract for one in details]),
+            },
+        )
+
+
+def _real(values: list[float | None]) -> np.ndarray:
+    return np.array(values, np.float64)  # None becomes nan
+
+
+@functools.lru_cache(maxsize=4096)
+def _epoch_days(text: str | None) -> int:
+    """Days since the epoch of a date as the vendor writes it, or why there is none."""
+    if text is None:
+        return _NO_DATE
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return _NOT_A_DATE
+    try:
+        return (dt.date.fromisoformat(text) - _EPOCH).days
+    except ValueError:
+        return _NOT_A_DATE
+
+
+def _roots(contracts: Sequence[str | None], own: str) -> tuple[np.ndarray, np.ndarray]:
     """`own_root` and `adjusted`, from the OCC form of the ticker: `O:` root yymmdd C|P strike × 1000."""
-    start, length = f"O:{own}", len("O:") + len(own) + len("260116C00150000")
-    tickers = ((item.details or _NO_DETAILS).ticker for item in items)
-    # Nearly every chain has its own root only, which spares it a regular expression, half of all the time.
-    if all(ticker is None or (len(ticker) == length and ticker.startswith(start)) for ticker in tickers):
-        return [pl.lit(value=True).alias("own_root"), pl.lit(value=False).alias("adjusted")]
+    # Nearly every chain has its own root only, which spares it a regular expression.
+    if {one[: -len("260116C00150000")] for one in contracts if one is not None} <= {f"O:{own}"}:
+        return np.ones(len(contracts), bool), np.zeros(len(contracts), bool)
     # A ticker that doesn't have the form tells nothing: the contract counts as the underlying's own.
-    root = pl.col("contract").str.extract(r"^O:(.+)\d{6}[CP]\d{8}$").fill_null(own)
-    return [
-        (root == own).alias("own_root"),
-        ((root != own) & root.str.contains(r"\d$")).alias("adjusted"),
-    ]
+    root = (
+        pl.Series(contracts, dtype=pl.String)
+        .str.extract(r"^O:(.+)\d{6}[CP]\d{8}$")
+        .fill_null(own)
+        .alias("root")
+    )
+    own_root = root == own
+    return own_root.to_numpy(), (~own_root & root.str.contains(r"\d$")).to_numpy()
 
 
 @functools.lru_cache(maxsize=8)
-def _derived(session: dt.date) -> list[pl.Expr]:
-    opens, ends = _day_in_nanoseconds(session)
-    updated, expiration = pl.col("day_updated"), pl.col("expiration")
-    whole_date = expiration.str.len_bytes() == len("2026-01-16")
-    return [
-        pl.when(whole_date).then(expiration.str.to_date("%Y-%m-%d", strict=False)).alias("expiration_date"),
-        # Not `/ 1e4`: Polars divides by a constant as it multiplies by the reciprocal, an ulp off.
-        pl.col("strike").round(4).alias("strike_price"),
-        pl.when(pl.col("contract_type") == "call")
-        .then(pl.lit("C"))
-        .when(pl.col("contract_type") == "put")
-        .then(pl.lit("P"))
-        .alias("option_type"),
-        ((updated < opens) | (updated >= ends)).fill_null(value=False).alias("stale"),
-        pl.all_horizontal(pl.col("day_volume", "day_close", "day_updated").is_null()).alias("no_bar"),
-    ]
-
-
-@functools.lru_cache(maxsize=8)
-def _judgement(session: dt.date) -> list[pl.Expr]:
-    volume = pl.when(pl.col("stale") | pl.col("no_bar")).then(0.0).otherwise(pl.col("day_volume"))
-    return [volume.alias("volume"), first_reason(_contract_rules(session)).alias("reason")]
-
-
 def _day_in_nanoseconds(session: dt.date) -> tuple[float, float]:
     """Midnight in New York at the start and at the end of a day, nanoseconds since the epoch."""
     days = (session, session + dt.timedelta(days=1))
@@ -394,67 +430,96 @@ def _day_in_nanoseconds(session: dt.date) -> tuple[float, float]:
 
 _OTHER_TYPE, _ADJUSTED, _EXPIRED = "contract type other", "adjusted contract", "expired before the session"
 _IGNORED = (_OTHER_TYPE, _ADJUSTED, _EXPIRED)
+_REASONS = (
+    _OTHER_TYPE,
+    _ADJUSTED,
+    "contract type missing",
+    "contract type unknown",
+    "expiration date missing",
+    "expiration date is not a date",
+    "expiration date more than ten years away",
+    "strike missing",
+    "strike too large",
+    "strike not positive",
+    "strike with more than four decimals",
+    _EXPIRED,
+)
+"""What takes a contract out of the frame, in the order in which the one reason is given."""
 
 
-def _contract_rules(session: dt.date) -> list[tuple[pl.Expr, str]]:
-    """What takes a contract out of the frame, in the order in which the reasons apply."""
-    strike, horizon = pl.col("strike"), session + dt.timedelta(days=MAX_EXPIRY_DAYS)
-    noise = 1e-9 + 1e-15 * strike  # what binary arithmetic leaves behind
-    return [
-        (pl.col("contract_type") == "other", _OTHER_TYPE),
-        (pl.col("adjusted"), _ADJUSTED),
-        (pl.col("contract_type").is_null(), "contract type missing"),
-        (pl.col("option_type").is_null(), "contract type unknown"),
-        (pl.col("expiration").is_null(), "expiration date missing"),
-        (pl.col("expiration_date").is_null(), "expiration date is not a date"),
-        (pl.col("expiration_date") > horizon, "expiration date more than ten years away"),
-        (strike.is_null(), "strike missing"),
-        (~strike.is_finite() | (pl.col("strike_price") >= MAX_STRIKE), "strike too large"),
-        (strike <= 0, "strike not positive"),
-        (
-            ((strike - pl.col("strike_price")).abs() > noise) | (pl.col("strike_price") == 0),
-            "strike with more than four decimals",
-        ),
-        (pl.col("expiration_date") < session, _EXPIRED),
-    ]
+def _first_fault(fields: _Fields, session: dt.date) -> np.ndarray:
+    """Position in `_REASONS` of the first that applies to each contract; -1 for a sound one."""
+    today = (session - _EPOCH).days
+    strike, rounded = fields.strike, fields.strike_price
+    with np.errstate(invalid="ignore", over="ignore"):
+        noise = 1e-9 + 1e-15 * strike  # what binary arithmetic leaves behind
+        applies = (
+            fields.type == _OTHER,
+            fields.adjusted,
+            fields.type == _NO_TYPE,
+            fields.type == _UNKNOWN_TYPE,
+            fields.expiration == _NO_DATE,
+            fields.expiration == _NOT_A_DATE,
+            fields.expiration > today + MAX_EXPIRY_DAYS,
+            np.isnan(strike),
+            np.isinf(strike) | (rounded >= MAX_STRIKE),
+            strike <= 0,
+            (np.abs(strike - rounded) > noise) | (rounded == 0),
+            fields.expiration < today,
+        )
+    fault = np.full(len(strike), -1, np.int8)
+    for code in reversed(range(len(applies))):
+        fault[applies[code]] = code
+    return fault
 
 
 _NOT_NEGATIVE = ["bid", "ask", "last", "implied_volatility", "volume", "open_interest", "shares_per_contract"]
 _COUNTS = ["volume", "open_interest"]
-_REALS = [*_NOT_NEGATIVE, "delta", "gamma", "theta", "vega"]
-_NO_VALUE: dict[str, pl.Expr] = (
-    {f"{name}: not finite": ~pl.col(name).is_finite() for name in _REALS}
-    | {f"{name}: negative": pl.col(name) < 0 for name in _NOT_NEGATIVE}
-    | {f"{name}: not a whole number": pl.col(name) != pl.col(name).floor() for name in _COUNTS}
-    | {f"{name}: too large": pl.col(name) > _LARGEST_EXACT_INTEGER for name in _COUNTS}
-    | {"shares_per_contract: zero": pl.col("shares_per_contract") == 0}
-)
-"""Rules on single fields, `column: what is wrong` → where; the field becomes null, the row stays."""
-_NO_VALUE_COUNTS = [wrong.sum().alias(name) for name, wrong in _NO_VALUE.items()]
 
 
-def _clean_contracts(rows: pl.DataFrame, books: _Books) -> pl.DataFrame:
-    counts = rows.select(_NO_VALUE_COUNTS).row(0, named=True)
-    found = {name: count for name, count in counts.items() if count}
-    books.nulled.update(found)
-    for name in found:
-        column = name.partition(":")[0]
-        rows = rows.with_columns(pl.when(~_NO_VALUE[name]).then(pl.col(column)).alias(column))
-    # Adding zero turns -0.0 into 0.0: they are equal, and must not differ in a hash.
-    reals = [pl.col(name) + 0.0 for name in _REALS if name not in _COUNTS]
-    counts_as_integers = pl.col(_COUNTS).cast(pl.Int64)
-    return (
-        rows.lazy()
-        .select(*_KEY, "contract", "stale", "own_root", counts_as_integers, *reals)
-        .sort(_KEY)
-        .collect()
-    )
+def _wrong_values(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Rules on single fields, `column: what is wrong` → where; the field becomes null, the row stays."""
+    wrong = {"not finite": np.isinf(values)}
+    if name in _NOT_NEGATIVE:
+        wrong["negative"] = values < 0
+    if name in _COUNTS:
+        wrong["not a whole number"] = np.isfinite(values) & (values != np.floor(values))
+        wrong["too large"] = values > _LARGEST_EXACT_INTEGER
+    if name == "shares_per_contract":
+        wrong["zero"] = values == 0
+    return {f"{name}: {what}": where for what, where in wrong.items() if where.any()}
+
+
+def _clean_contracts(fields: _Fields, rows: np.ndarray, books: _Books) -> pl.DataFrame:
+    """These contracts sorted by key: the columns of `_KEY` and `_VALUES`, `stale` and `own_root`."""
+    order = rows[np.lexsort((fields.type[rows], fields.strike_price[rows], fields.expiration[rows]))]
+    columns = {
+        "expiration_date": pl.Series(fields.expiration[order].astype(np.int32)).cast(pl.Date),
+        "strike_price": pl.Series(fields.strike_price[order]),
+        "option_type": _LETTERS.gather(fields.type[order]),
+        "contract": pl.Series(fields.contract, dtype=pl.String).gather(order),
+        "stale": pl.Series(fields.stale[order]),
+        "own_root": pl.Series(fields.own_root[order]),
+    }
+    for name, all_values in fields.reals.items():
+        values = all_values[order]
+        for rule, where in _wrong_values(name, values).items():
+            books.nulled[rule] += int(np.count_nonzero(where))
+            values = np.where(where, np.nan, values)
+        # Adding zero turns -0.0 into 0.0: they are equal, and must not differ in a hash.
+        series = pl.Series(values + 0.0, nan_to_null=True)
+        columns[name] = series.cast(pl.Int64) if name in _COUNTS else series
+    return pl.DataFrame(columns)
+
+
+_LETTERS = pl.Series(["C", "P"])
 
 
 def _drop_contract_duplicates(rows: pl.DataFrame, books: _Books) -> pl.DataFrame:
     """One row per key; `rows` come sorted by it, and leave so."""
-    repeats = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in _KEY)
-    if not rows.select(repeats.any()).item():
+    before, after = ([rows[name][at] for name in _KEY] for at in (slice(None, -1), slice(1, None)))
+    repeats = [(one == other).to_numpy() for one, other in zip(before, after, strict=True)]
+    if not np.logical_and.reduce(repeats).any():
         return rows
     distinct = rows.unique()
     foreign = distinct.filter(~pl.col("own_root") & pl.col("own_root").any().over(_KEY))
@@ -480,13 +545,16 @@ def _drop_contract_duplicates(rows: pl.DataFrame, books: _Books) -> pl.DataFrame
 
 
 def _underlying_price(items: Sequence[_Contract]) -> float | None:
-    seen = {item.underlying_asset or _NO_UNDERLYING for item in items}
-    prices = [
-        (asset.last_updated or 0.0, price)
-        for asset in seen
-        if (price := asset.price if asset.price is not None else asset.value) is not None and price > 0
-    ]
-    return max(prices)[1] if prices else None
+    latest, previous = (-math.inf, -math.inf), _NO_UNDERLYING
+    for item in items:
+        asset = item.underlying_asset
+        if asset is None or asset == previous:  # nearly every contract repeats the same
+            continue
+        previous = asset
+        price = asset.price if asset.price is not None else asset.value
+        if price is not None and price > 0:
+            latest = max(latest, (asset.last_updated or 0.0, price))
+    return latest[1] if latest[1] > 0 else None
 
 
 def _counted(reasons: dict[str, int]) -> dict[str, int]:

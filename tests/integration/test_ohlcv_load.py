@@ -28,11 +28,11 @@ from kapman_resources.flat_files import key_of
 from kapman_resources.ohlcv_load import (
     COLUMNS,
     OhlcvLoader,
-    RowDiff,
     SessionLoad,
     keys_off,
     published_hash,
 )
+from kapman_resources.publish import RowDiff
 from kapman_resources.sessions import sessions_between
 from kapman_resources.structure import pave, structure_dump
 from kapman_resources.tables import TICKERS
@@ -241,7 +241,7 @@ def test_a_republished_file_replaces_exactly_its_session(paved: Database, files:
     files.put_bars(changed, republished(changed))
     (one,) = load(paved, files, [changed])
     assert one.diff == RowDiff(added=1, changed=1, removed=1, unchanged=117)
-    assert one.diff_details == {"rows_added": 1, "rows_changed": 1, "rows_removed": 1}
+    assert one.diff.details == {"rows_added": 1, "rows_changed": 1, "rows_removed": 1}
     others = {s: bars(s).filter(pl.col("ticker") != "S119") for s in some}
     assert content(paved) == expected(others | {changed: republished(changed)})
 
