@@ -11,10 +11,13 @@ Shared notation, all arguments broadcasting against each other as float64:
 - `rate` r and `dividend_yield` q, continuously compounded per year as fractions.
 
 d1 = (ln(S/K) + (r − q + σ²/2) T) / (σ√T), d2 = d1 − σ√T. Nothing is validated here: a zero or negative S, K,
-T or σ gives NaN or ±Infinity as NumPy does, so callers leave such contracts out.
+T or σ gives NaN or ±Infinity as NumPy does, so callers leave such contracts out. NaN stays NaN.
+
+Whoever needs several of them values the options once with `sensitivities` and asks the result.
 """
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import vectorize
@@ -25,29 +28,96 @@ FloatArray = NDArray[np.float64]
 _SQRT_2PI = math.sqrt(2.0 * math.pi)
 
 
-# NumPy has no erf; Numba compiles C's erfc at the first call.
+# Compiled at the first call and kept: a formula is one pass over its arrays, where NumPy makes one for each of
+# its operators. And NumPy has no erf.
 @vectorize(cache=True)
-def _normal_cdf(x):  # type: ignore[no-untyped-def]
-    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+def _d1(spot, strike, years, volatility, rate, dividend_yield):  # type: ignore[no-untyped-def]
+    drift = (rate - dividend_yield + 0.5 * volatility * volatility) * years
+    return (math.log(spot / strike) + drift) / (volatility * math.sqrt(years))
 
 
-def _normal_pdf(x: FloatArray) -> FloatArray:
-    return np.exp(-0.5 * x * x) / _SQRT_2PI
+@vectorize(cache=True)
+def _density(d1, years, dividend_yield):  # type: ignore[no-untyped-def]
+    return math.exp(-0.5 * d1 * d1 - dividend_yield * years) / _SQRT_2PI
 
 
-def d1(
+@vectorize(cache=True)
+def _delta(sign, d1, years, dividend_yield):  # type: ignore[no-untyped-def]
+    # sign · N(sign · d1) keeps every digit of a far out-of-the-money put, where N(d1) − 1 would cancel.
+    return sign * math.exp(-dividend_yield * years) * 0.5 * math.erfc(-sign * d1 / math.sqrt(2.0))
+
+
+@vectorize(cache=True)
+def _vanna(density, d1, deviation, volatility):  # type: ignore[no-untyped-def]
+    return -density * (d1 - deviation) / volatility
+
+
+@vectorize(cache=True)
+def _decay(density, d1, deviation, years, carry):  # type: ignore[no-untyped-def]
+    """Charm of an option on an underlying without a yield of its own."""
+    return density * ((d1 - deviation) / (2.0 * years) - carry / deviation)
+
+
+@dataclass(frozen=True)
+class Sensitivities:
+    """What all greeks of a set of options rest on, computed once: arrays of one shape."""
+
+    years: FloatArray
+    volatility: FloatArray
+    deviation: FloatArray
+    """σ√T."""
+    d1: FloatArray
+    density: FloatArray
+    """e^(−qT) φ(d1)."""
+    rate: FloatArray
+    dividend_yield: FloatArray
+    """Per option or, without a dimension, the same for all."""
+
+    def __getitem__(self, index: NDArray[np.int64] | slice) -> "Sensitivities":
+        """Those of the options at `index`; rate and yield have to be the same for all."""
+        return replace(
+            self,
+            years=self.years[index],
+            volatility=self.volatility[index],
+            deviation=self.deviation[index],
+            d1=self.d1[index],
+            density=self.density[index],
+        )
+
+    def delta(self, call: ArrayLike) -> FloatArray:
+        """∂V/∂S, see the function of that name."""
+        sign = np.where(np.asarray(call, dtype=np.bool_), 1.0, -1.0)
+        return np.asarray(_delta(sign, self.d1, self.years, self.dividend_yield))
+
+    def gamma(self, spot: ArrayLike) -> FloatArray:
+        """∂²V/∂S², see the function of that name."""
+        return np.asarray(self.density / (np.asarray(spot, dtype=np.float64) * self.deviation))
+
+    def vanna(self) -> FloatArray:
+        """∂Δ/∂σ, see the function of that name."""
+        return np.asarray(_vanna(self.density, self.d1, self.deviation, self.volatility))
+
+    def charm(self, call: ArrayLike) -> FloatArray:
+        """∂Δ/∂t, see the function of that name."""
+        carry = self.rate - self.dividend_yield
+        decay = np.asarray(_decay(self.density, self.d1, self.deviation, self.years, carry))
+        return decay + self.dividend_yield * self.delta(call) if np.any(self.dividend_yield) else decay
+
+
+def sensitivities(
     spot: ArrayLike,
     strike: ArrayLike,
     years: ArrayLike,
     volatility: ArrayLike,
     rate: ArrayLike = 0.0,
     dividend_yield: ArrayLike = 0.0,
-) -> FloatArray:
-    """d1 of the Black–Scholes formula (no unit); d2 is this less σ√T."""
+) -> Sensitivities:
+    """σ√T, d1 and density of every option."""
     s, k, t, v, r, q = (
         np.asarray(x, dtype=np.float64) for x in (spot, strike, years, volatility, rate, dividend_yield)
     )
-    return (np.log(s / k) + (r - q + 0.5 * v * v) * t) / (v * np.sqrt(t))
+    d1 = np.asarray(_d1(s, k, t, v, r, q))
+    return Sensitivities(t, v, np.asarray(v * np.sqrt(t)), d1, np.asarray(_density(d1, t, q)), r, q)
 
 
 def delta(
@@ -63,11 +133,7 @@ def delta(
 
     `call` is boolean: True for calls, False for puts.
     """
-    t, q = np.asarray(years, dtype=np.float64), np.asarray(dividend_yield, dtype=np.float64)
-    sign = np.where(np.asarray(call, dtype=np.bool_), 1.0, -1.0)
-    # sign · N(sign · d1) keeps every digit of a far out-of-the-money put, where N(d1) − 1 would cancel.
-    x = d1(spot, strike, years, volatility, rate, dividend_yield)
-    return np.asarray(sign * np.exp(-q * t) * _normal_cdf(sign * x))
+    return sensitivities(spot, strike, years, volatility, rate, dividend_yield).delta(call)
 
 
 def gamma(
@@ -79,9 +145,7 @@ def gamma(
     dividend_yield: ArrayLike = 0.0,
 ) -> FloatArray:
     """∂²V/∂S², change of delta per dollar of spot, the same for calls and puts: e^(−qT) φ(d1) / (S σ√T)."""
-    s, t, v, q = (np.asarray(x, dtype=np.float64) for x in (spot, years, volatility, dividend_yield))
-    x = d1(spot, strike, years, volatility, rate, dividend_yield)
-    return np.asarray(np.exp(-q * t) * _normal_pdf(x) / (s * v * np.sqrt(t)))
+    return sensitivities(spot, strike, years, volatility, rate, dividend_yield).gamma(spot)
 
 
 def vanna(
@@ -95,9 +159,7 @@ def vanna(
     """∂Δ/∂σ, change of delta per 1.00 of volatility (100 vol points), the same for calls and puts:
     −e^(−qT) φ(d1) d2 / σ. Multiply by 0.01 for one vol point.
     """
-    t, v, q = (np.asarray(x, dtype=np.float64) for x in (years, volatility, dividend_yield))
-    x = d1(spot, strike, years, volatility, rate, dividend_yield)
-    return np.asarray(-np.exp(-q * t) * _normal_pdf(x) * (x - v * np.sqrt(t)) / v)
+    return sensitivities(spot, strike, years, volatility, rate, dividend_yield).vanna()
 
 
 def charm(
@@ -112,9 +174,4 @@ def charm(
     """∂Δ/∂t = −∂Δ/∂T, change of delta per year of calendar time that passes (divide by 365 for a day):
     qΔ − e^(−qT) φ(d1) (2(r − q)T − d2 σ√T) / (2T σ√T), Δ being the option's own delta.
     """
-    t, v, r, q = (np.asarray(x, dtype=np.float64) for x in (years, volatility, rate, dividend_yield))
-    deviation = v * np.sqrt(t)
-    x = d1(spot, strike, years, volatility, rate, dividend_yield)
-    drift = (2.0 * (r - q) * t - (x - deviation) * deviation) / (2.0 * t * deviation)
-    carry = q * delta(call, spot, strike, years, volatility, rate, dividend_yield) if np.any(q) else 0.0
-    return np.asarray(carry - np.exp(-q * t) * _normal_pdf(x) * drift)
+    return sensitivities(spot, strike, years, volatility, rate, dividend_yield).charm(call)

@@ -9,8 +9,12 @@ CLV = ((C−L)−(H−C))/(H−L).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 OWN = "definition"
+
+ValueType = Literal["number", "integer", "text", "date", "time"]
+"""What a value is in the JSON: a number that may have a fraction, one that is written without, words, ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Metric:
     minimum_bars: int
     null_rule: str
     oracle: str
+    type: ValueType = "number"
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -265,6 +270,7 @@ TECHNICAL: tuple[Metric, ...] = (
             minimum_bars=minimum,
             null_rule="",
             oracle=f"TA-Lib {name.upper()}",
+            type="integer",
         )
         for name, minimum in CANDLESTICKS.items()
     ),
@@ -300,3 +306,45 @@ PRICE: tuple[Metric, ...] = (
     _price("atr_pct", "14", "100·ATR14/C", _PERCENT, 15, _NO_BASE, "TA-Lib NATR"),
 )  # fmt: skip
 """price_metrics_json, in the order of its keys."""
+
+
+_TYPES: dict[str, ValueType] = {
+    "text": "text",
+    "YYYY-MM-DD": "date",
+    "ISO 8601": "time",
+    "contracts": "integer",
+    "days": "integer",
+    "sessions": "integer",
+    "bars": "integer",
+    "walls": "integer",
+}
+"""Type by unit, for metrics of chains that name none: what is counted is whole."""
+
+
+def chain_metric(
+    name: str,
+    formula: str,
+    units: str,
+    null_rule: str = "",
+    *,
+    parameters: str = "",
+    oracle: str = OWN,
+    type: ValueType | None = None,
+) -> Metric:
+    """A value of a column that rests on option chains instead of bars.
+
+    `name` is its path, keys joined by dots, elements of a list marked []. Without a `type` the units tell it.
+    """
+    keys = name.split(".")
+    return Metric(
+        group=keys[0] if len(keys) > 1 else "",
+        indicator=keys[min(len(keys) - 1, 1)],
+        output=keys[2] if len(keys) > 2 else "",
+        parameters=parameters,
+        formula=formula,
+        units=units,
+        minimum_bars=0,
+        null_rule=null_rule,
+        oracle=oracle,
+        type=type or _TYPES.get(units, "number"),
+    )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+Values = dict[tuple[str, ...], np.ndarray | pl.Series]
 Tree = dict[str, Any]
 
 

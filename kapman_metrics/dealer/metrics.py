@@ -9,23 +9,28 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from kapman_metrics.black_scholes import charm, vanna
-from kapman_metrics.dealer.chain import (
-    ELIGIBLE,
-    FILTERS,
-    BoolArray,
+from kapman_metrics.chain import (
     Chain,
     FloatArray,
     IntArray,
+    OptionSnapshot,
     count_by_verdict,
-    read_chain,
+    read_snapshot,
     sum_by,
-    verdicts,
 )
-from kapman_metrics.dealer.levels import Profile, Wall, max_pain, profile_by_strike, walls
+from kapman_metrics.dealer.eligibility import ELIGIBLE, FILTERS, verdicts
+from kapman_metrics.dealer.levels import (
+    Profile,
+    Wall,
+    listed_strikes,
+    max_pain,
+    profile_by_strike,
+    walls,
+)
 from kapman_metrics.dealer.repricing import Repricing, reprice
-from kapman_metrics.dealer.rounding import significant
 from kapman_metrics.dealer.settings import PROXIMITY_WEIGHTS, SIGN_CONVENTION, DealerSettings
+from kapman_metrics.quality import chain_quality
+from kapman_metrics.rounding import nullable, significant
 
 FULL_ELIGIBLE = 25
 """Eligible contracts from which on the status may be FULL."""
@@ -83,38 +88,42 @@ def dealer_metrics(
 ) -> pl.DataFrame:
     """Dealer metrics of every underlying, also of those without contracts, sorted by `ticker_id`.
 
-    `contracts`, one row per contract in any order (rows of underlyings out of scope are ignored): ticker_id
-    (String), expiration_date (Date), expires_at (Datetime with time zone: session close of the expiry),
-    strike_price (dollars), option_type (String, "C" or "P"), volume, open_interest (contracts),
-    implied_volatility (fraction per year), gamma (per dollar), shares_per_contract (null: 100); the numbers
-    of any numeric type, nullable.
-
-    `underlyings`, one row each: ticker_id, symbol (String), spot (dollars, null: unknown), spot_source
-    (String, nullable), and if the caller knows it, iv_rank (0 to 100, nullable), which then weights `dgpi`.
-
-    `snapshot_time` is the close of `session`, with time zone. `dealer_metrics_json` has every key of
-    `DEALER_METRICS`, numbers to 12 significant digits, null where a figure can't be computed. Definitions:
-    the entries of `DEALER_METRICS`.
-
-    Raises ValueError for a ticker_id given twice, two rows of one contract, a contract without expiry or
-    type, or a time without zone.
+    `contracts`, `underlyings`, `snapshot_time`, `session` and the errors raised: see `read_snapshot`. Of the
+    underlyings also spot_source (String, nullable), and if the caller knows it, iv_rank (0 to 100, nullable),
+    which then weights `dgpi`.
     """
-    rows = underlyings.sort("ticker_id")
-    if rows["ticker_id"].null_count() or rows["ticker_id"].is_duplicated().any():
-        raise ValueError("Each underlying needs one row with a ticker_id of its own.")
-    chain = read_chain(contracts, rows["ticker_id"], snapshot_time, session)
-    verdict = verdicts(chain, settings)
-    counts = count_by_verdict(chain, verdict, rows.height)
-    spot = _spot(rows)
+    snapshot = read_snapshot(
+        contracts, underlyings, snapshot_time=snapshot_time, session=session, carry=settings
+    )
+    return dealer_metrics_of(snapshot, settings=settings, model_version=model_version)
 
-    live = chain.where((verdict != FILTERS.index("invalid_terms")) & (chain.days >= 0))
-    eligible = chain.where((verdict == ELIGIBLE) & np.isfinite(spot[chain.underlying]))
+
+def dealer_metrics_of(
+    snapshot: OptionSnapshot, *, settings: DealerSettings, model_version: str
+) -> pl.DataFrame:
+    """Dealer metrics from a snapshot that was read already, as `SCHEMA` says.
+
+    `dealer_metrics_json` has every key of `DEALER_METRICS`, numbers to 12 significant digits, null where a
+    figure can't be computed. Definitions: the entries of `DEALER_METRICS`.
+
+    Raises ValueError if the snapshot was valued with another rate or yield than those of `settings`.
+    """
+    snapshot.require(settings)
+    rows, spot, chain = snapshot.underlyings, snapshot.spot, snapshot.chain
+    verdict = verdicts(chain, settings)
+    counts = count_by_verdict(chain, verdict, len(FILTERS) + 1, rows.height)
+
+    alive = (verdict != FILTERS.index("invalid_terms")) & (chain.days >= 0)
+    live = chain.where(alive)
+    taken = (verdict[alive] == ELIGIBLE) & np.isfinite(spot[live.underlying])
+    eligible, strikes = live.where(taken), listed_strikes(live, rows.height)
     gex = _absolute_gex(eligible, spot)
-    profile = profile_by_strike(eligible, gex)
-    exposures = _expose(eligible, gex, spot, settings)
+    profile = profile_by_strike(eligible, strikes.group[taken], gex, strikes)
+    exposures = _expose(eligible, gex, spot)
     repricing = reprice(eligible, spot, settings)
-    columns = _scalars(counts, spot, exposures, repricing, _iv_rank(rows), settings)
-    columns["max_pain"] = _nullable(max_pain(live, rows.height))
+    columns = _scalars(counts, spot, exposures, repricing, snapshot.given("iv_rank"), settings)
+    columns["max_pain"] = nullable(max_pain(live, strikes, rows.height))
+    columns["quality"] = chain_quality(snapshot)
     documents = _documents(
         columns,
         rows,
@@ -124,23 +133,12 @@ def dealer_metrics(
         put_walls=walls(profile, 1, spot, settings),
         constants={
             "wall_definition": _wall_definition(settings),
-            "inputs": _inputs(settings, snapshot_time, model_version),
+            "inputs": _inputs(settings, snapshot.time, model_version),
         },
     )
     identity = {name: rows[name].to_list() for name in ("ticker_id", "symbol")}
     scalars = {name: columns[name] for name in SCHEMA if name in columns}
     return pl.DataFrame({**identity, **scalars, "dealer_metrics_json": documents}, schema=SCHEMA)
-
-
-def _spot(rows: pl.DataFrame) -> FloatArray:
-    spot = rows["spot"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return np.where(np.isfinite(spot) & (spot > 0), spot, np.nan)
-
-
-def _iv_rank(rows: pl.DataFrame) -> FloatArray:
-    if "iv_rank" not in rows.columns:
-        return np.full(rows.height, np.nan)
-    return rows["iv_rank"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 def _absolute_gex(chain: Chain, spot: FloatArray) -> FloatArray:
@@ -149,26 +147,27 @@ def _absolute_gex(chain: Chain, spot: FloatArray) -> FloatArray:
     return chain.gamma * chain.open_interest * chain.shares * price * price * _PER_ONE_PERCENT
 
 
-def _expose(chain: Chain, gex: FloatArray, spot: FloatArray, settings: DealerSettings) -> _Exposures:
+def _expose(chain: Chain, gex: FloatArray, spot: FloatArray) -> _Exposures:
     """Sums per underlying; `gex` is |GEX| of each contract. vex and cex rest on the contracts with an IV."""
 
-    def total(values: FloatArray, where: BoolArray) -> FloatArray:
-        return sum_by(chain.underlying, np.where(where, values, 0.0), spot.size)
-
+    sides = sum_by(chain.underlying * 2 + np.where(chain.call, 0, 1), gex, 2 * spot.size).reshape(-1, 2)
+    today = np.flatnonzero(chain.days == 0)
     with_iv = np.isfinite(chain.volatility)
     known = np.bincount(chain.underlying, minlength=spot.size) > 0
     repriced = np.bincount(chain.underlying[with_iv], minlength=spot.size) > 0
-    price = spot[chain.underlying]
-    terms = (price, chain.strike, chain.years, chain.volatility, settings.rate, settings.dividend_yield)
-    holding = np.where(chain.call, 1.0, -1.0) * chain.open_interest * chain.shares * price
-    vex = total(holding * vanna(*terms) * 0.01, with_iv)
-    cex = total(holding * charm(chain.call, *terms) / _DAYS_PER_YEAR, with_iv)
+    holding = np.where(chain.call, 1.0, -1.0) * chain.open_interest * chain.shares * spot[chain.underlying]
+
+    def exposed(sensitivity: FloatArray) -> FloatArray:
+        """Σ holding · sensitivity of the contracts that have one."""
+        values = np.where(with_iv, holding * sensitivity, 0.0)
+        return np.where(repriced, sum_by(chain.underlying, values, spot.size), np.nan)
+
     return _Exposures(
-        gex_call=np.where(known, total(gex, chain.call), np.nan),
-        gex_put=np.where(known, -total(gex, ~chain.call), np.nan),
-        vex=np.where(repriced, vex, np.nan),
-        cex=np.where(repriced, cex, np.nan),
-        zero_dte_gex=np.where(known, total(gex, chain.days == 0), np.nan),
+        gex_call=np.where(known, sides[:, 0], np.nan),
+        gex_put=np.where(known, -sides[:, 1], np.nan),
+        vex=exposed(chain.model.vanna()) * 0.01,
+        cex=exposed(chain.model.charm(chain.call)) / _DAYS_PER_YEAR,
+        zero_dte_gex=np.where(known, sum_by(chain.underlying[today], gex[today], spot.size), np.nan),
     )
 
 
@@ -210,24 +209,24 @@ def _scalars(
             [reason != "", eligible >= FULL_ELIGIBLE], ["INVALID", "FULL"], default="LIMITED"
         ).tolist(),
         "status_reason": [text or None for text in reason.tolist()],
-        "gex_total": _nullable(total),
-        "gex_net": _nullable(net),
-        "gex_call": _nullable(exposures.gex_call),
-        "gex_put": _nullable(exposures.gex_put),
-        "gamma_flip": _nullable(repricing.gamma_flip),
+        "gex_total": nullable(total),
+        "gex_net": nullable(net),
+        "gex_call": nullable(exposures.gex_call),
+        "gex_put": nullable(exposures.gex_put),
+        "gamma_flip": nullable(repricing.gamma_flip),
         "gamma_flip_status": repricing.flip_status,
-        "gex_slope": _nullable(repricing.gex_slope),
-        "dgpi": _nullable(dealer_gamma_pressure(net, total, repricing.gex_slope, iv_rank)),
+        "gex_slope": nullable(repricing.gex_slope),
+        "dgpi": nullable(dealer_gamma_pressure(net, total, repricing.gex_slope, iv_rank)),
         "position": _positions(net, settings).tolist(),
         "confidence": np.select(
             [eligible >= HIGH_CONFIDENCE, eligible >= MEDIUM_CONFIDENCE, eligible > 0],
             ["high", "medium", "low"],
             default="invalid",
         ).tolist(),
-        "vex": _nullable(exposures.vex),
-        "cex": _nullable(exposures.cex),
-        "zero_dte_share": _nullable(share),
-        "spot": _nullable(spot),
+        "vex": nullable(exposures.vex),
+        "cex": nullable(exposures.cex),
+        "zero_dte_share": nullable(share),
+        "spot": nullable(spot),
         "eligible_options_count": eligible.tolist(),
         "repriced_options_count": repricing.contracts.tolist(),
         "total_options_count": listed.tolist(),
@@ -249,10 +248,6 @@ def _positions(net: FloatArray, settings: DealerSettings) -> Any:
         ["unknown", "neutral", "long_gamma"],
         default="short_gamma",
     )
-
-
-def _nullable(values: FloatArray) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in significant(values).tolist()]
 
 
 def _profiles(profile: Profile, underlyings: int) -> list[dict[str, list[float]]]:

@@ -1,7 +1,8 @@
 """The declared list of what dealer_metrics_json holds; `docs/metrics.md` is generated from it."""
 
-from kapman_metrics.catalogue import OWN, Metric
-from kapman_metrics.dealer.chain import FILTERS
+from kapman_metrics.catalogue import Metric, ValueType, chain_metric
+from kapman_metrics.dealer.eligibility import FILTERS
+from kapman_metrics.quality import CHAIN_QUALITY
 
 _GEX, _USD, _COUNT, _TEXT = "dollars per 1 % of spot", "dollars", "contracts", "text"
 _NO_GEX = "no spot or no eligible contract"
@@ -9,56 +10,43 @@ _NO_IV = "no spot or no eligible contract with an IV"
 _BLACK_SCHOLES = "QuantLib, vollib"
 
 
-def _field(
-    name: str, formula: str, units: str, null_rule: str = "", *, parameters: str = "", oracle: str = OWN
-) -> Metric:
-    """One value; `name` is its path, keys joined by dots, elements of a list marked []."""
-    keys = name.split(".")
-    return Metric(
-        group=keys[0] if len(keys) > 1 else "",
-        indicator=keys[min(len(keys) - 1, 1)],
-        output=keys[2] if len(keys) > 2 else "",
-        parameters=parameters,
-        formula=formula,
-        units=units,
-        minimum_bars=0,
-        null_rule=null_rule,
-        oracle=oracle,
-    )
-
-
 def _wall_fields(side: str) -> tuple[Metric, ...]:
     one, many = f"{side}_wall", f"{side}_walls[]"
     parameters = "walls, max_moneyness"
-    fields = (
-        ("strike", "strike", _USD),
-        ("gex", f"Σ|GEX| of the {side}s at the strike, all expiries", _GEX),
-        ("open_interest", f"ΣOI of the eligible {side}s at the strike", _COUNT),
-        ("contracts", f"number of eligible {side}s at the strike", _COUNT),
-        ("moneyness", "|strike − spot| / spot", "fraction"),
-        ("distance_from_spot", "strike − spot", _USD),
+    fields: tuple[tuple[str, str, str, ValueType], ...] = (
+        ("strike", "strike", _USD, "number"),
+        ("gex", "Σ|GEX| of the side at the strike, all expiries", _GEX, "number"),
+        ("open_interest", "ΣOI of the side's eligible contracts at the strike", _COUNT, "number"),
+        ("contracts", "number of the side's eligible contracts at the strike", _COUNT, "integer"),
+        ("moneyness", "|strike − spot| / spot", "fraction", "number"),
+        ("distance_from_spot", "strike − spot", _USD, "number"),
     )
-    listed = tuple(_field(f"{many}.{name}", text, unit, parameters=parameters) for name, text, unit in fields)
+    listed = tuple(
+        chain_metric(f"{many}.{name}", text, unit, parameters=parameters, type=type)
+        for name, text, unit, type in fields
+    )
     first = tuple(
-        _field(f"{one}.{name}", f"{name} of the first of {side}_walls", unit, f"no {side} wall")
-        for name, _, unit in fields
+        chain_metric(
+            f"{one}.{name}", f"{name} of the first of {side}_walls", unit, f"no {side} wall", type=type
+        )
+        for name, _, unit, type in fields
     )
     return (*listed, *first)
 
 
 DEALER_METRICS: tuple[Metric, ...] = (
-    _field("status", "FULL: 25 or more eligible; LIMITED: 1 to 24; INVALID: see status_reason", _TEXT),
-    _field(
+    chain_metric("status", "FULL: 25 or more eligible; LIMITED: 1 to 24; INVALID: see status_reason", _TEXT),
+    chain_metric(
         "status_reason",
         "the first that holds of no_options, no_spot, all_contracts_filtered, zero_gex",
         _TEXT,
         "status is not INVALID",
     ),
-    _field("gex_total", "Σ|γ·OI·shares·S²·0.01|, γ the vendor's", _GEX, _NO_GEX, oracle=_BLACK_SCHOLES),
-    _field("gex_net", "gex_call + gex_put", _GEX, _NO_GEX, oracle=_BLACK_SCHOLES),
-    _field("gex_call", "Σ γ·OI·shares·S²·0.01 of calls, ≥ 0", _GEX, _NO_GEX),
-    _field("gex_put", "−Σ γ·OI·shares·S²·0.01 of puts, ≤ 0", _GEX, _NO_GEX),
-    _field(
+    chain_metric("gex_total", "Σ|γ·OI·shares·S²·0.01|, γ the vendor's", _GEX, _NO_GEX, oracle=_BLACK_SCHOLES),
+    chain_metric("gex_net", "gex_call + gex_put", _GEX, _NO_GEX, oracle=_BLACK_SCHOLES),
+    chain_metric("gex_call", "Σ γ·OI·shares·S²·0.01 of calls, ≥ 0", _GEX, _NO_GEX),
+    chain_metric("gex_put", "−Σ γ·OI·shares·S²·0.01 of puts, ≤ 0", _GEX, _NO_GEX),
+    chain_metric(
         "gamma_flip",
         "spot at which net GEX of Black–Scholes gammas at each contract's own IV changes sign: the change nearest "
         "spot on the grid by linear interpolation, then the exact zero between its two points",
@@ -67,34 +55,34 @@ DEALER_METRICS: tuple[Metric, ...] = (
         parameters="grid_width, grid_step, rate, dividend_yield",
         oracle="closed form for two strikes",
     ),
-    _field(
+    chain_metric(
         "gamma_flip_status",
         "found; no_crossing on the grid; no_iv on any eligible contract; not_computed without spot or eligible "
         "contracts",
         _TEXT,
     ),
-    _field(
+    chain_metric(
         "gex_slope",
         "(net GEX repriced at 1.01·S − at 0.99·S)/2",
         "dollars per 1 % of spot, per 1 % of spot",
         _NO_IV,
         parameters="rate, dividend_yield",
     ),
-    _field(
+    chain_metric(
         "dgpi",
         "sign(net)·log10(|net|+1)·10·(1+clamp(gex_slope/gex_total, −0.3, 0.3))·(0.7+iv_rank/333 if known), "
         "clamped to ±100",
         "−100 to 100",
         "gex_slope is null or gex_total is 0",
     ),
-    _field(
+    chain_metric(
         "position",
         "neutral if |gex_net| < neutral_gex, else long_gamma or short_gamma by its sign; unknown without gex_net",
         _TEXT,
         parameters="neutral_gex",
     ),
-    _field("confidence", "of eligible contracts: high ≥ 50, medium ≥ 10, low ≥ 1, else invalid", _TEXT),
-    _field(
+    chain_metric("confidence", "of eligible contracts: high ≥ 50, medium ≥ 10, low ≥ 1, else invalid", _TEXT),
+    chain_metric(
         "vex",
         "Σ ±vanna·OI·shares·S·0.01, + calls, − puts",
         "dollars of delta per vol point",
@@ -102,7 +90,7 @@ DEALER_METRICS: tuple[Metric, ...] = (
         parameters="rate, dividend_yield",
         oracle=_BLACK_SCHOLES,
     ),
-    _field(
+    chain_metric(
         "cex",
         "Σ ±charm/365·OI·shares·S, + calls, − puts",
         "dollars of delta per calendar day",
@@ -110,13 +98,13 @@ DEALER_METRICS: tuple[Metric, ...] = (
         parameters="rate, dividend_yield",
         oracle=_BLACK_SCHOLES,
     ),
-    _field("zero_dte_share", "Σ|GEX| of contracts that expire this session / gex_total", "fraction", "gex_total is 0 or null"),
-    _field("spot", "close of the session, else the vendor's underlying price", _USD, "neither is known"),
-    _field("spot_source", "ohlcv or vendor_underlying_price", _TEXT, "spot is null"),
-    _field("eligible_options_count", "contracts that no filter removed", _COUNT),
-    _field("repriced_options_count", "eligible contracts with an IV: those behind flip, slope, vex, cex", _COUNT),
-    _field("total_options_count", "contracts in the snapshot", _COUNT),
-    _field(
+    chain_metric("zero_dte_share", "Σ|GEX| of contracts that expire this session / gex_total", "fraction", "gex_total is 0 or null"),
+    chain_metric("spot", "close of the session, else the vendor's underlying price", _USD, "neither is known"),
+    chain_metric("spot_source", "ohlcv or vendor_underlying_price", _TEXT, "spot is null"),
+    chain_metric("eligible_options_count", "contracts that no filter removed", _COUNT),
+    chain_metric("repriced_options_count", "eligible contracts with an IV: those behind flip, slope, vex, cex", _COUNT),
+    chain_metric("total_options_count", "contracts in the snapshot", _COUNT),
+    chain_metric(
         "max_pain",
         "listed strike with the least Σ OI·shares·intrinsic value over all live contracts; ties to the lowest",
         _USD,
@@ -125,11 +113,11 @@ DEALER_METRICS: tuple[Metric, ...] = (
     ),
     *_wall_fields("call"),
     *_wall_fields("put"),
-    _field("profile.strike[]", "strikes with eligible contracts, ascending", _USD),
-    _field("profile.call_gex[]", "Σ GEX of the calls at the strike, ≥ 0", _GEX),
-    _field("profile.put_gex[]", "Σ GEX of the puts at the strike, ≤ 0", _GEX),
+    chain_metric("profile.strike[]", "strikes with eligible contracts, ascending", _USD),
+    chain_metric("profile.call_gex[]", "Σ GEX of the calls at the strike, ≥ 0", _GEX),
+    chain_metric("profile.put_gex[]", "Σ GEX of the puts at the strike, ≤ 0", _GEX),
     *(
-        _field(f"filters.{name}", f"{text}; a contract counts under the first filter that removes it", _COUNT, parameters=parameter)
+        chain_metric(f"filters.{name}", f"{text}; a contract counts under the first filter that removes it", _COUNT, parameters=parameter)
         for (name, text, parameter) in zip(
             FILTERS,
             (
@@ -145,24 +133,25 @@ DEALER_METRICS: tuple[Metric, ...] = (
             strict=True,
         )
     ),
-    _field("wall_definition.gex", "what a wall's gex sums", _TEXT),
-    _field("wall_definition.rank", "what walls are ranked by: gex × proximity weight, ties to the lower strike", _TEXT),
-    _field("wall_definition.max_moneyness", "farthest a wall may be: |strike − spot| / spot", "fraction"),
-    _field("wall_definition.proximity_weights[].max_moneyness", "upper bound of the band, inclusive", "fraction"),
-    _field("wall_definition.proximity_weights[].weight", "weight of the band", "factor"),
-    _field("wall_definition.walls", "most walls that a side lists", "walls"),
-    _field("inputs.max_dte", "filter: most calendar days to expiry", "days"),
-    _field("inputs.min_open_interest", "filter: least open interest", _COUNT),
-    _field("inputs.min_volume", "filter: least volume of the session", _COUNT),
-    _field("inputs.walls", "most walls that a side lists", "walls"),
-    _field("inputs.max_moneyness", "farthest a wall may be: |strike − spot| / spot", "fraction"),
-    _field("inputs.rate", "risk-free rate, continuously compounded", "fraction per year"),
-    _field("inputs.dividend_yield", "dividend yield, continuously compounded", "fraction per year"),
-    _field("inputs.grid_width", "reach of the flip's grid on either side of spot", "fraction of spot"),
-    _field("inputs.grid_step", "step of the flip's grid", "fraction of spot"),
-    _field("inputs.neutral_gex", "|gex_net| below which the position is neutral", _GEX),
-    _field("inputs.sign_convention", "calls_long_puts_short: dealers are assumed long calls and short puts", _TEXT),
-    _field("inputs.snapshot_time", "close of the session, UTC", "ISO 8601"),
-    _field("inputs.model_version", "version of the model that computed the row", _TEXT),
+    *CHAIN_QUALITY,
+    chain_metric("wall_definition.gex", "what a wall's gex sums", _TEXT),
+    chain_metric("wall_definition.rank", "what walls are ranked by: gex × proximity weight, ties to the lower strike", _TEXT),
+    chain_metric("wall_definition.max_moneyness", "farthest a wall may be: |strike − spot| / spot", "fraction"),
+    chain_metric("wall_definition.proximity_weights[].max_moneyness", "upper bound of the band, inclusive", "fraction"),
+    chain_metric("wall_definition.proximity_weights[].weight", "weight of the band", "factor"),
+    chain_metric("wall_definition.walls", "most walls that a side lists", "walls"),
+    chain_metric("inputs.max_dte", "filter: most calendar days to expiry", "days"),
+    chain_metric("inputs.min_open_interest", "filter: least open interest", _COUNT, type="number"),
+    chain_metric("inputs.min_volume", "filter: least volume of the session", _COUNT, type="number"),
+    chain_metric("inputs.walls", "most walls that a side lists", "walls"),
+    chain_metric("inputs.max_moneyness", "farthest a wall may be: |strike − spot| / spot", "fraction"),
+    chain_metric("inputs.rate", "risk-free rate, continuously compounded", "fraction per year"),
+    chain_metric("inputs.dividend_yield", "dividend yield, continuously compounded", "fraction per year"),
+    chain_metric("inputs.grid_width", "reach of the flip's grid on either side of spot", "fraction of spot"),
+    chain_metric("inputs.grid_step", "step of the flip's grid", "fraction of spot"),
+    chain_metric("inputs.neutral_gex", "|gex_net| below which the position is neutral", _GEX),
+    chain_metric("inputs.sign_convention", "calls_long_puts_short: dealers are assumed long calls and short puts", _TEXT),
+    chain_metric("inputs.snapshot_time", "close of the session, UTC", "ISO 8601"),
+    chain_metric("inputs.model_version", "version of the model that computed the row", _TEXT),
 )  # fmt: skip
 """dealer_metrics_json: every leaf, with its path. A list that may be empty has its elements' fields under []."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from kapman_metrics.black_scholes import d1
-from kapman_metrics.dealer.chain import Chain, FloatArray, IntArray
+from kapman_metrics.chain import Chain, FloatArray, IntArray
 from kapman_metrics.dealer.settings import DealerSettings
 
 FOUND = "found"
@@ -35,6 +34,12 @@ _ROUNDER = 6755399441055744.0
 _EXPONENT_BIAS = 1023
 _MANTISSA_BITS = 52
 _SMALLEST_EXPONENT = -1022.0
+
+_RING = 22
+"""Grid points on either side of spot that are repriced at a time: ±5.5 % by default."""
+
+_LANES = 16
+"""The kernel's loops are padded to a multiple of this: four vectors of four doubles at a time."""
 
 
 @dataclass(frozen=True)
@@ -68,28 +73,38 @@ def _power_of_two(exponent):  # type: ignore[no-untyped-def]
 
 # Contraction to fused multiply-adds is the only liberty with floating point: no sum is reordered.
 @njit(cache=True, fastmath={"contract"})
-def _add_curves(row, weight, offset, scale, log_moneyness, curves):  # type: ignore[no-untyped-def]
-    """Add each contract's weight · 2^−(offset + scale · log_moneyness)² to its row of `curves`."""
-    for i in range(row.size):
-        w = weight[i]
-        a = offset[i]
-        b = scale[i]
-        curve = curves[row[i]]
-        for j in range(log_moneyness.size):
-            x = a + b * log_moneyness[j]
-            curve[j] += w * _power_of_two(-(x * x))
+def _add_curves(underlyings, bounds, signed_weight, offset, scale, log_moneyness, curves):  # type: ignore[no-untyped-def]
+    """Add each contract's |weight| · 2^−(offset + scale · log_moneyness)² to its side's curve.
+
+    Of the `underlyings` listed; the contracts of underlying u are bounds[u] … bounds[u + 1] − 1. `curves` is
+    (listed underlyings, 2 sides: calls, puts; points).
+    """
+    for k in range(underlyings.size):
+        u = underlyings[k]
+        for i in range(bounds[u], bounds[u + 1]):
+            w = abs(signed_weight[i])
+            a = offset[i]
+            b = scale[i]
+            curve = curves[k, 0 if signed_weight[i] > 0.0 else 1]
+            for j in range(log_moneyness.size):
+                x = a + b * log_moneyness[j]
+                curve[j] += w * _power_of_two(-(x * x))
 
 
 @njit(cache=True, fastmath={"contract"})
-def _balance(x, signed_weight, offset, scale, first, last):  # type: ignore[no-untyped-def]
-    """(net, gross) of the contracts first … last − 1 at log-moneyness x, up to a common factor."""
+def _balance(x, signed_weight, offset, scale, values):  # type: ignore[no-untyped-def]
+    """(net, gross) of some contracts at log-moneyness x, up to a common factor; `values` is scratch space.
+
+    Two loops, because the first becomes vector instructions and the sums, in order, can't.
+    """
+    for i in range(values.size):
+        d = offset[i] + scale[i] * x
+        values[i] = signed_weight[i] * _power_of_two(-(d * d))
     net = 0.0
     gross = 0.0
-    for i in range(first, last):
-        d = offset[i] + scale[i] * x
-        value = signed_weight[i] * _power_of_two(-(d * d))
-        net += value
-        gross += abs(value)
+    for i in range(values.size):
+        net += values[i]
+        gross += abs(values[i])
     return net, gross
 
 
@@ -106,12 +121,14 @@ def _polish(low, guess, high, signed_weight, offset, scale, bounds):  # type: ig
     for u in range(guess.size):
         if math.isnan(guess[u]):
             continue
+        own = slice(bounds[u], bounds[u + 1])
+        contracts = (signed_weight[own], offset[own], scale[own], np.empty(bounds[u + 1] - bounds[u]))
         x0, x1, x = low[u], high[u], guess[u]
-        f0, _ = _balance(x0, signed_weight, offset, scale, bounds[u], bounds[u + 1])
-        f1, _ = _balance(x1, signed_weight, offset, scale, bounds[u], bounds[u + 1])
+        f0, _ = _balance(x0, *contracts)
+        f1, _ = _balance(x1, *contracts)
         side = 0
         for _ in range(100):
-            f, gross = _balance(x, signed_weight, offset, scale, bounds[u], bounds[u + 1])
+            f, gross = _balance(x, *contracts)
             roots[u] = x
             if abs(f) <= _NOISE * 1e-3 * gross or x1 - x0 < 1e-14:
                 break
@@ -133,36 +150,87 @@ def grid(settings: DealerSettings) -> FloatArray:
     return np.arange(-steps, steps + 1, dtype=np.float64) * settings.grid_step + 1.0
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """What repricing needs of each contract, and where the contracts of each underlying are."""
+
+    bounds: IntArray
+    signed_weight: FloatArray
+    """Above 0 for calls, below for puts."""
+    offset: FloatArray
+    scale: FloatArray
+
+    def curves(self, underlyings: IntArray, moneyness: FloatArray) -> FloatArray:
+        """γ S² / spot · 0.01 of all contracts together at spots of that `moneyness`, ascending or not.
+
+        (underlyings, 2, points). Calls and puts are summed apart, in the chain's order: where they mirror
+        each other, net is exactly 0.
+        """
+        points = moneyness.size
+        padded = np.ones(-(-points // _LANES) * _LANES)
+        padded[:points] = moneyness
+        result = np.zeros((underlyings.size, 2, padded.size))
+        contracts = (self.signed_weight, self.offset, self.scale)
+        _add_curves(underlyings, self.bounds, *contracts, np.log(padded), result)
+        return result[:, :, :points] * (0.01 / math.sqrt(2.0 * math.pi) * moneyness)
+
+
 def reprice(chain: Chain, spot: FloatArray, settings: DealerSettings) -> Repricing:
     """Gamma flip and GEX slope of every underlying from its eligible contracts.
 
-    `chain` holds eligible contracts alone; `spot` has one price per underlying in dollars, NaN where unknown.
+    `chain` holds eligible contracts alone, of underlyings whose spot is known; `spot` has one price per
+    underlying in dollars, NaN where unknown.
     """
     contracts = np.bincount(chain.underlying, minlength=spot.size).astype(np.int64)
-    chain = chain.where(np.isfinite(chain.volatility) & np.isfinite(spot[chain.underlying]))
+    chain = chain.where(np.isfinite(chain.volatility))
     repriced = np.bincount(chain.underlying, minlength=spot.size).astype(np.int64)
-    deviation = chain.volatility * np.sqrt(chain.years)
-    terms = (chain.strike, chain.years, chain.volatility, settings.rate, settings.dividend_yield)
-    offset = d1(spot[chain.underlying], *terms) * _BASE_2
-    scale = _BASE_2 / deviation
-    weight = chain.open_interest * chain.shares * np.exp(-settings.dividend_yield * chain.years) / deviation
+    weight = chain.open_interest * chain.shares / chain.model.deviation
+    if settings.dividend_yield:
+        weight *= np.exp(-settings.dividend_yield * chain.years)
+    terms = _Terms(
+        bounds=np.searchsorted(chain.underlying, np.arange(spot.size + 1)),
+        signed_weight=np.where(chain.call, weight, -weight),
+        offset=chain.model.d1 * _BASE_2,
+        scale=_BASE_2 / chain.model.deviation,
+    )
+    low, guess, high, slope = _search(terms, np.flatnonzero(repriced), grid(settings), spot.size)
+    brackets = (np.log(low), np.log(guess), np.log(high))
+    root = np.exp(_polish(*brackets, terms.signed_weight, terms.offset, terms.scale, terms.bounds))
+    return Repricing(root * spot, _statuses(spot, contracts, repriced, root), slope * spot, repriced)
 
-    points = grid(settings)
-    moneyness = np.concatenate([points, [0.99, 1.01]])  # the last two are for the slope
-    curves = np.zeros((2 * spot.size, moneyness.size))
-    row = 2 * chain.underlying + np.where(chain.call, 0, 1)
-    _add_curves(row, weight, offset, scale, np.log(moneyness), curves)
-    curves *= 0.01 / math.sqrt(2.0 * math.pi) * moneyness
-    # Calls and puts are summed apart, in the chain's order: where they mirror each other, net is exactly 0.
-    net, gross = curves[0::2] - curves[1::2], curves[0::2] + curves[1::2]
-    sign = np.where(np.abs(net) <= _NOISE * gross, 0.0, np.sign(net))
 
-    low, guess, high = _nearest_crossing(points, net[:, : points.size], sign[:, : points.size])
-    bounds = np.searchsorted(chain.underlying, np.arange(spot.size + 1))
-    signed_weight = np.where(chain.call, weight, -weight)
-    root = np.exp(_polish(np.log(low), np.log(guess), np.log(high), signed_weight, offset, scale, bounds))
-    slope = np.where(repriced > 0, (net[:, -1] - net[:, -2]) / 2.0 * spot, np.nan)
-    return Repricing(root * spot, _statuses(spot, contracts, repriced, root), slope, repriced)
+def _search(
+    terms: _Terms, wanted: IntArray, points: FloatArray, underlyings: int
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Per underlying the bracket of the crossing nearest spot (see `_nearest_crossing`), and the slope / spot.
+
+    The grid is repriced in rings around spot, and no farther than needed: a crossing inside the rings so far
+    is the nearest of the whole grid, once the outermost points have a sign of their own. (Where net has faded
+    to 0 there, a crossing whose zeros reach inside may still follow.)
+    """
+    low, guess, high, slope = (np.full(underlyings, np.nan) for _ in range(4))
+    centre = points.size // 2
+    distance = np.abs(np.arange(points.size) - centre)
+    calls, puts = np.zeros((2, wanted.size, points.size))
+    reach = -1
+    while wanted.size and reach < centre:
+        ring = np.flatnonzero((distance > reach) & (distance <= reach + _RING + (reach < 0)))
+        around_spot = [0.99, 1.01] if reach < 0 else []
+        curves = terms.curves(wanted, np.concatenate([points[ring], around_spot]))
+        if reach < 0:
+            net_around = curves[:, 0, ring.size :] - curves[:, 1, ring.size :]
+            slope[wanted] = (net_around[:, 1] - net_around[:, 0]) / 2.0
+        calls[:, ring], puts[:, ring] = curves[:, 0, : ring.size], curves[:, 1, : ring.size]
+        reach = int(distance[ring].max())
+
+        window = slice(centre - reach, centre + reach + 1)
+        net, gross = calls[:, window] - puts[:, window], calls[:, window] + puts[:, window]
+        sign = np.where(np.abs(net) <= _NOISE * gross, 0.0, np.sign(net))
+        low[wanted], guess[wanted], high[wanted] = _nearest_crossing(points[window], net, sign)
+        inside = np.abs(guess[wanted] - 1.0) < points[centre + reach] - 1.0 - 1e-12
+        searching = ~(inside & (sign[:, 0] != 0) & (sign[:, -1] != 0))
+        wanted, calls, puts = wanted[searching], calls[searching], puts[searching]
+    return low, guess, high, slope
 
 
 def _statuses(spot: FloatArray, contracts: IntArray, repriced: IntArray, root: FloatArray) -> list[str]:

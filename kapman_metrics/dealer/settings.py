@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from kapman_metrics.chain import Carry
+
 SIGN_CONVENTION = "calls_long_puts_short"
 """Dealers are assumed long every call (+1) and short every put (−1)."""
 
@@ -12,7 +14,7 @@ counts. The last one reaches as far as `DealerSettings.max_moneyness`."""
 
 
 @dataclass(frozen=True)
-class DealerSettings:
+class DealerSettings(Carry):
     """Filters and model inputs of the dealer metrics; every one of them is stored in the row's `inputs`.
 
     Raises ValueError for a value outside its range.
@@ -28,10 +30,6 @@ class DealerSettings:
     """How many walls a side lists."""
     max_moneyness: float = 0.20
     """|strike − spot| / spot beyond which a strike is no wall."""
-    rate: float = 0.04
-    """Risk-free rate per year, continuously compounded; a round figure near 3-month Treasury bills."""
-    dividend_yield: float = 0.0
-    """Dividend yield per year, continuously compounded."""
     grid_width: float = 0.20
     """How far from spot, as a fraction of it, net GEX is repriced in search of the gamma flip."""
     grid_step: float = 0.0025
@@ -40,16 +38,12 @@ class DealerSettings:
     """|net GEX|, dollars per 1 %, below which the position is neutral."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least_zero = ("max_dte", "min_open_interest", "min_volume", "max_moneyness", "neutral_gex")
         for name in at_least_zero:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"DealerSettings.{name} must be a finite number ≥ 0, not {value}.")
-        for name in ("rate", "dividend_yield"):
-            if not -1.0 < getattr(self, name) < 1.0:
-                raise ValueError(
-                    f"DealerSettings.{name} is a fraction per year, such as 0.04; got {getattr(self, name)}."
-                )
         if self.walls < 1:
             raise ValueError(f"DealerSettings.walls must be at least 1, not {self.walls}.")
         if not 0.0 < self.grid_step <= self.grid_width < 1.0:

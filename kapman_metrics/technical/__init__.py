@@ -2,17 +2,20 @@
 
 import datetime
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import polars as pl
 
 from kapman_metrics.catalogue import TECHNICAL
-from kapman_metrics.rendering import json_column
+from kapman_metrics.rendering import Values, json_column
+from kapman_metrics.technical import momentum, trend, volatility, volume
 from kapman_metrics.technical.candlesticks import candlesticks
-from kapman_metrics.technical.engine import technical_kernel
-from kapman_metrics.windows import HISTORY_SESSIONS, BarWindows
+from kapman_metrics.windows import HISTORY_SESSIONS, BarWindows, Block, Columns
 
-__all__ = ["HISTORY_SESSIONS", "technical_indicators"]
+__all__ = ["HISTORY_SESSIONS", "technical_indicators", "technical_values"]
+
+# Bars that rolling formulas look at: 53 for the signal of KST. SMA200 takes its own.
+_LONGEST_LOOK = 53
 
 _COMPUTED = [metric for metric in TECHNICAL if metric.output]
 
@@ -27,14 +30,34 @@ def technical_indicators(bars: pl.DataFrame, sessions: Sequence[datetime.date]) 
     Returns ticker_id, date, technical_indicators_json (String), sorted by ticker_id, date. The JSON is
     compact, with every key of `kapman_metrics.catalogue.TECHNICAL` in its order; a value that cannot be
     computed is null, patterns are integers. Formulas, parameters and their sources: that catalogue and
-    the kernels' docstrings.
+    the docstrings of this package's modules.
 
     Raises ValueError for bars that break the rules above (`BarWindows.of`).
     """
     windows = BarWindows.of(bars, sessions)
-    numbers = windows.evaluate(technical_kernel(), len(_COMPUTED))
-    values: dict[tuple[str, ...], np.ndarray | pl.Series] = {
-        **{metric.path: numbers[:, column] for column, metric in enumerate(_COMPUTED)},
-        **{("pattern_recognition", name): column for name, column in candlesticks(windows).items()},
+    return windows.keys.with_columns(
+        json_column(technical_values(windows)).alias("technical_indicators_json")
+    )
+
+
+def technical_values(windows: BarWindows) -> Values:
+    """The same as numbers: the path of each value in the JSON → its column [rows]."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        patterns = thread.submit(candlesticks, windows)
+        numbers = windows.evaluate(_indicators, [metric.minimum_bars for metric in _COMPUTED])
+    return {
+        **{metric.path: column for metric, column in zip(_COMPUTED, numbers, strict=True)},
+        **{("pattern_recognition", name): column for name, column in patterns.result().items()},
     }
-    return windows.keys.with_columns(json_column(values).alias("technical_indicators_json"))
+
+
+def _indicators(block: Block) -> Columns:
+    """All computed outputs, in the catalogue's order."""
+    recent = block.recent(_LONGEST_LOOK)
+    return (
+        *momentum.momentum(block, recent),
+        *volatility.volatility(block, recent),
+        *trend.trend(block, recent),
+        *volume.flows(block, recent),
+        *volume.returns(block),
+    )

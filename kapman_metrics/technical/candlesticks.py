@@ -9,7 +9,7 @@ import talib
 from kapman_metrics.catalogue import CANDLESTICKS
 from kapman_metrics.windows import BarWindows
 
-# Bars before a quarter that its patterns may look at: more than the longest lookback (14).
+# Bars before a year that its patterns may look at: more than the longest lookback (14).
 _LEAD = 16
 
 
@@ -18,32 +18,35 @@ def candlesticks(windows: BarWindows) -> dict[str, pl.Series]:
 
     TA-Lib carries its averages of bodies and shadows along a series, so that rounding lets the bar at
     which the series starts decide a tie. Every value is therefore taken from the series that starts
-    16 bars before its calendar quarter, whatever else is asked for or known: at most some 80 of the 400
-    bars, and one call per ticker, quarter and pattern.
+    16 bars before its calendar year, whatever else is asked for or known: always within the 400 bars,
+    and one call per ticker, year and pattern.
     """
-    patterns = [getattr(talib, name.upper()) for name in CANDLESTICKS]
-    prices = windows.prices()
-    values = np.empty((len(patterns), len(windows.ends)), dtype=np.int64)
+    # Past the wrapper that looks for pandas and polars series, which costs more than the pattern.
+    patterns = [getattr(talib, name.upper()).__wrapped__ for name in CANDLESTICKS]
+    prices = windows.values[:4]
+    values = np.empty((len(patterns), len(windows.ends)), dtype=np.int32)
     for first, rows in _series(windows):
         ends = windows.ends[rows]
         bars = [price[first : ends[-1]] for price in prices]
         picked = ends - 1 - first
-        for index, pattern in enumerate(patterns):
-            values[index, rows] = pattern(*bars)[picked]
-    lengths = windows.ends - windows.starts
+        together = len(picked) == picked[-1] - picked[0] + 1
+        at = slice(picked[0], picked[-1] + 1) if together else picked
+        for column, pattern in zip(values, patterns, strict=True):
+            column[rows] = pattern(*bars)[at]
     return {
-        name: pl.select(pl.when(pl.Series(lengths >= minimum)).then(pl.Series(column))).to_series()
+        name: pl.select(
+            pl.when(pl.Series(windows.sizes >= minimum)).then(pl.Series(column, dtype=pl.Int64))
+        ).to_series()
         for (name, minimum), column in zip(CANDLESTICKS.items(), values, strict=True)
     }
 
 
 def _series(windows: BarWindows) -> list[tuple[int, slice]]:
     """The series to hand to TA-Lib: index of the first bar, and the rows of the result it answers."""
-    quarter = pl.col("date").dt.year() * 4 + pl.col("date").dt.quarter()
-    bars = windows.bars.select(
-        pl.int_range(pl.len()).alias("bar"), "ticker_id", quarter.alias("quarter")
-    ).with_columns(pl.col("bar").min().over("ticker_id", "quarter").alias("first"))
-    anchors = bars["first"].to_numpy()[windows.ends - 1]
+    years = windows.bars["date"].dt.year().to_numpy()
+    new_years = np.flatnonzero(np.diff(years, prepend=0))
+    year_begins = new_years[np.searchsorted(new_years, windows.ends - 1, side="right") - 1]
+    anchors = np.maximum(windows.firsts, year_begins)
     bounds = np.append(np.flatnonzero(np.diff(anchors, prepend=-1)), len(anchors)).tolist()
     return [
         (int(max(windows.starts[row], anchors[row] - _LEAD)), slice(row, following))

@@ -1,232 +1,147 @@
-"""Momentum indicators over one window of bars; TA-Lib 0.8 is the oracle of every one of them.
+"""Momentum indicators; TA-Lib 0.8 is the oracle of every one of them.
 
-Each function takes 1-D contiguous float64 arrays, oldest bar first, and returns the value(s) at the last
-bar; NaN where the window is shorter than TA-Lib's lookback.
+Each function takes a `Block` and returns its column(s) [rows]; what a row with too few bars gets has no
+meaning, because the catalogue's minimum of bars makes it null.
 """
 
 import numpy as np
 
-from kapman_metrics.technical.averages import (
-    ZERO,
+from kapman_metrics.lanes import Lanes, exponential, wilder
+from kapman_metrics.rolling import (
     Array,
-    ema_next,
-    highest,
     kernel,
-    lowest,
-    percent,
-    true_range,
+    rolling_max,
+    rolling_mean,
+    rolling_min,
+    rolling_sum,
+    shifted,
 )
+from kapman_metrics.technical.crossovers import percentage_oscillator
+from kapman_metrics.technical.ratios import ZERO, percent
+from kapman_metrics.windows import Block, Columns
 
 
-@kernel
-def awesome_oscillator(high: Array, low: Array) -> float:
+def awesome_oscillator(block: Block) -> Array:
     """AO(5, 34): SMA5 − SMA34 of (H+L)/2, price units (TA-Lib AO)."""
-    size = len(high)
-    if size < 34:
-        return np.nan
-    fast = 0.0
-    slow = 0.0
-    for i in range(size - 34, size):
-        median = (high[i] + low[i]) / 2.0
-        slow += median
-        if i >= size - 5:
-            fast += median
-    return fast / 5.0 - slow / 34.0
+    median = (block.high + block.low) / 2.0
+    return block.now(rolling_mean(median, 5) - rolling_mean(median, 34))
 
 
-@kernel
-def kama(close: Array) -> float:
+def kama(block: Block) -> Columns:
     """Kaufman's adaptive average (10, 2, 30), price units (TA-Lib KAMA(10)).
 
     k += s²·(C − k) from the close of bar 10, s = ER·(2/3 − 2/31) + 2/31, ER = |C − C[−10]|/Σ10|ΔC|, and 1
     where nothing moved.
     """
-    n = 10
-    size = len(close)
-    if size < n + 1:
-        return np.nan
+    path = rolling_sum(np.abs(block.change), 10)
+    change = block.close - shifted(block.close, 10)
+    efficiency = np.where((path <= change) | (path < ZERO), 1.0, np.abs(change / path))
     slow = 2.0 / 31.0
-    average = close[n - 1]
-    for i in range(n, size):
-        path = 0.0
-        for k in range(i - n, i):
-            path += abs(close[k + 1] - close[k])
-        change = close[i] - close[i - n]
-        efficiency = 1.0 if path <= change or path < ZERO else abs(change / path)
-        constant = efficiency * (2.0 / 3.0 - slow) + slow
-        average = (close[i] - average) * (constant * constant) + average
-    return average
+    weight = (efficiency * (2.0 / 3.0 - slow) + slow) ** 2
+    keep, add = 1.0 - weight, weight * block.close
+    return block.recursive(lambda lanes: [lanes.affine(block.close, keep, add, first=9)])
 
 
-@kernel
-def percentage_oscillator(values: Array) -> tuple[float, float, float]:
-    """PPO / PVO (12, 26, 9) in percent: line, signal, histogram (TA-Lib PPO and PVO with EMA).
+def roc(block: Block) -> Array:
+    """Rate of change (12) in percent: 100·(C/C[−12] − 1), 0 for a base of 0 (TA-Lib ROC)."""
+    before = block.now(block.close, 12)
+    return np.where(before != 0.0, (block.now(block.close) / before - 1.0) * 100.0, 0.0)
 
-    line = 100·(EMA12 − EMA26)/EMA26, both seeded by the window's first values; signal = TA-Lib's EMA9 of
-    the line, which TA-Lib itself does not return.
+
+def strength(block: Block) -> Columns:
+    """RSI(14) and the stochastic RSI (14, 3, 3), 0 to 100: rsi, stochrsi, k, d.
+
+    rsi = 100·G/(G + L), Wilder's means of gains and losses, 0 where nothing moved (TA-Lib RSI). stochrsi is
+    TA-Lib's fastk and k its fastd of STOCHRSI(14, 14, 3); d is one more mean of three. `ta` scales the same
+    numbers 0 to 1; TA-Lib is the oracle. A range of the RSI under 1e-9 counts as none: after a halt it is
+    rounding, and TA-Lib's answer is noise.
     """
-    size = len(values)
-    fast = 0.0
-    slow = 0.0
-    line = np.nan
-    signal = 0.0
-    for i in range(size):
-        slow = ema_next(slow, i, values[i], 26)
-        fast = ema_next(fast, i, values[i], 12)
-        if i >= 25:
-            line = percent(fast - slow, slow)
-            signal = ema_next(signal, i - 25, line, 9)
-    if size < 34:
-        signal = np.nan
-    return line, signal, line - signal
+    gains, losses = np.maximum(block.change, 0.0), np.maximum(-block.change, 0.0)
+
+    def formula(lanes: Lanes) -> Columns:
+        gain, loss = (lanes.cascade(moves, wilder(14), back=17)[0] for moves in (gains, losses))
+        ends = lanes.heights - 1 - (lanes.steps - len(gain))
+        return list(strengths(gain, loss, ends, lanes.lane))
+
+    return block.recursive(formula)
 
 
 @kernel
-def roc(close: Array) -> float:
-    """Rate of change (12) in percent: 100·(C/C[−12] − 1) (TA-Lib ROC)."""
-    size = len(close)
-    if size < 13:
-        return np.nan
-    before = close[size - 13]
-    return (close[-1] / before - 1.0) * 100.0 if before != 0.0 else 0.0
-
-
-@kernel
-def rsi_series(close: Array, n: int) -> Array:
-    """Wilder's RSI, 0 to 100, as a series (TA-Lib RSI): NaN for the first n bars, 0 where nothing moved."""
-    series = np.empty(len(close))
-    gain = 0.0
-    loss = 0.0
-    for i in range(len(close)):
-        change = close[i] - close[max(i - 1, 0)]
-        if i <= n:
-            gain += max(change, 0.0)
-            loss += max(-change, 0.0)
-            if i == n:
-                gain /= n
-                loss /= n
-        else:
-            gain = (gain * (n - 1) + max(change, 0.0)) / n
-            loss = (loss * (n - 1) + max(-change, 0.0)) / n
-        series[i] = percent(gain, gain + loss) if i >= n else np.nan
-    return series
-
-
-@kernel
-def stochastic(high: Array, low: Array, close: Array, end: int, n: int) -> float:
-    """100·(C − MINn L)/(MAXn H − MINn L) at the bar before `end`; 0 where the range is zero (TA-Lib)."""
-    bottom = lowest(low, end, n)
-    step = (highest(high, end, n) - bottom) / 100.0
-    return (close[end - 1] - bottom) / step if step != 0.0 else 0.0
-
-
-@kernel
-def rsi(close: Array) -> float:
-    """RSI(14), 0 to 100 (TA-Lib RSI)."""
-    return rsi_series(close, 14)[-1]
-
-
-@kernel
-def stochrsi(close: Array) -> tuple[float, float, float]:
-    """Stochastic RSI (14, 3, 3), 0 to 100: stochrsi, k, d (TA-Lib STOCHRSI(14, 14, 3)).
-
-    stochrsi is TA-Lib's fastk and k its fastd; d is one more mean of three. `ta` scales the same numbers
-    0 to 1; TA-Lib is the oracle. TA-Lib returns fastk only where fastd exists (30 bars). A range of the
-    RSI under 1e-9 counts as none: after a halt it is rounding, and TA-Lib's answer is noise.
-    """
-    size = len(close)
-    if size < 30:
-        return np.nan, np.nan, np.nan
-    strength = rsi_series(close, 14)
-    last = 0.0
-    k = 0.0
-    d = 0.0
-    for back in range(5 if size >= 32 else 3):
-        end = size - back
-        bottom = lowest(strength, end, 14)
-        width = highest(strength, end, 14) - bottom
-        fast = 100.0 * ((strength[end - 1] - bottom) / width) if width >= 1e-9 else 0.0
-        if back == 0:
-            last = fast
-        if back < 3:
-            k += fast / 3.0
+def strengths(gain, loss, ends, lane):  # type: ignore[no-untyped-def]
+    """rsi, stochrsi, k, d of each row whose window ends at the panels' step `ends` in its lane."""
+    out = np.empty((4, len(ends)))
+    rsi = np.zeros(18)
+    fast = np.zeros(5)
+    for row in range(len(ends)):
+        for back in range(min(18, ends[row] + 1)):
+            up, down = gain[ends[row] - back, lane[row]], loss[ends[row] - back, lane[row]]
+            rsi[back] = 0.0 if up + down < ZERO else 100.0 * (up / (up + down))
+        for back in range(5):
+            bottom = top = rsi[back]
+            for i in range(back + 1, back + 14):
+                bottom = min(bottom, rsi[i])
+                top = max(top, rsi[i])
+            fast[back] = 100.0 * ((rsi[back] - bottom) / (top - bottom)) if top - bottom >= 1e-9 else 0.0
+        out[0, row] = rsi[0]
+        out[1, row] = fast[0]
+        out[2, row] = (fast[0] + fast[1] + fast[2]) / 3.0
         # Each of the three means of three that d averages holds the value of `back` bars ago once.
-        d += fast * min(back + 1, 5 - back) / 9.0
-    return last, k, d if size >= 32 else np.nan
+        out[3, row] = (fast[0] + 2.0 * fast[1] + 3.0 * fast[2] + 2.0 * fast[3] + fast[4]) / 9.0
+    return out
 
 
-@kernel
-def stoch(high: Array, low: Array, close: Array) -> tuple[float, float]:
-    """Fast stochastic (14, 3), 0 to 100: %K and its mean of three (TA-Lib STOCHF); both from 16 bars."""
-    size = len(close)
-    if size < 16:
-        return np.nan, np.nan
-    last = stochastic(high, low, close, size, 14)
-    before = stochastic(high, low, close, size - 1, 14)
-    return last, (stochastic(high, low, close, size - 2, 14) + before + last) / 3.0
+def stoch(block: Block) -> Columns:
+    """Fast stochastic (14, 3), 0 to 100: 100·(C − MIN14 L)/(MAX14 H − MIN14 L), 0 without range, and its SMA3.
+
+    TA-Lib STOCHF; both from 16 bars.
+    """
+    bottom = rolling_min(block.low, 14)
+    step = (rolling_max(block.high, 14) - bottom) / 100.0
+    fast = np.where(step != 0.0, (block.close - bottom) / step, 0.0)
+    return block.now(fast), block.now(rolling_mean(fast, 3))
 
 
-@kernel
-def tsi(close: Array) -> float:
+def tsi(block: Block) -> Columns:
     """True strength index (25, 13), −100 to 100 (TA-Lib TSI): 100·EMA13(EMA25 ΔC)/EMA13(EMA25 |ΔC|)."""
-    size = len(close)
-    change = 0.0
-    path = 0.0
-    smooth_change = 0.0
-    smooth_path = 0.0
-    for i in range(1, size):
-        step = close[i] - close[i - 1]
-        change = ema_next(change, i - 1, step, 25)
-        path = ema_next(path, i - 1, abs(step), 25)
-        if i >= 25:
-            smooth_change = ema_next(smooth_change, i - 25, change, 13)
-            smooth_path = ema_next(smooth_path, i - 25, path, 13)
-    return percent(smooth_change, smooth_path) if size >= 38 else np.nan
+
+    def twice(lanes: Lanes, values: Array) -> Array:
+        return lanes.at_end(lanes.cascade(values, exponential(25, first=1), exponential(13, first=25))[1])
+
+    path = np.abs(block.change)
+    return block.recursive(lambda lanes: [percent(twice(lanes, block.change), twice(lanes, path))])
 
 
-@kernel
-def ultimate_oscillator(high: Array, low: Array, close: Array) -> float:
+def ultimate_oscillator(block: Block) -> Array:
     """Ultimate oscillator (7, 14, 28), 0 to 100 (TA-Lib ULTOSC): 100·(4·A7 + 2·A14 + A28)/7.
 
     A_n = ΣBP/ΣTR over n bars, BP = C − min(L, C[−1]); a term whose ΣTR is zero counts 0.
     """
-    size = len(close)
-    if size < 29:
-        return np.nan
-    pressure = 0.0
-    ranges = 0.0
-    total = 0.0
-    for back in range(1, 29):
-        i = size - back
-        pressure += close[i] - min(low[i], close[i - 1])
-        ranges += true_range(high, low, close, i)
-        if back in (7, 14, 28):
-            total += percent(pressure, ranges) * (28 // back)
-    return total / 7.0
+    pressure = block.close - np.minimum(block.low, shifted(block.close, 1))
+    terms = (
+        share * percent(block.now(rolling_sum(pressure, n)), block.now(rolling_sum(block.true_range, n)))
+        for n, share in ((7, 4.0), (14, 2.0), (28, 1.0))
+    )
+    return np.add.reduce(list(terms)) / 7.0
 
 
-@kernel
-def williams_r(high: Array, low: Array, close: Array) -> float:
+def williams_r(block: Block) -> Array:
     """Williams %R(14), −100 to 0 (TA-Lib WILLR); 0 where the range is zero."""
-    size = len(close)
-    if size < 14:
-        return np.nan
-    top = highest(high, size, 14)
-    step = (top - lowest(low, size, 14)) / -100.0
-    return (top - close[-1]) / step if step != 0.0 else 0.0
+    top = rolling_max(block.high, 14)
+    step = (top - rolling_min(block.low, 14)) / -100.0
+    return block.now(np.where(step != 0.0, (top - block.close) / step, 0.0))
 
 
-@kernel
-def momentum(high: Array, low: Array, close: Array, volume: Array, out: Array) -> None:
-    """Write the momentum outputs at the last bar, in the catalogue's order."""
-    out[0] = awesome_oscillator(high, low)
-    out[1] = kama(close)
-    out[2], out[3], out[4] = percentage_oscillator(close)
-    out[5], out[6], out[7] = percentage_oscillator(volume)
-    out[8] = roc(close)
-    out[9] = rsi(close)
-    out[10], out[11], out[12] = stochrsi(close)
-    out[13], out[14] = stoch(high, low, close)
-    out[15] = tsi(close)
-    out[16] = ultimate_oscillator(high, low, close)
-    out[17] = williams_r(high, low, close)
+def momentum(block: Block, recent: Block) -> Columns:
+    """The momentum outputs, in the catalogue's order."""
+    return (
+        awesome_oscillator(recent),
+        *kama(block),
+        *percentage_oscillator(block, block.close),
+        *percentage_oscillator(block, block.volume),
+        roc(recent),
+        *strength(block),
+        *stoch(recent),
+        *tsi(block),
+        ultimate_oscillator(recent),
+        williams_r(recent),
+    )

@@ -7,6 +7,7 @@ swapping calls and puts, permuting rows) that hold for any chain.
 import json
 import math
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -236,6 +237,55 @@ def test_flip_and_slope_follow_the_definition(seed):
     )
 
 
+def crossings_on_the_whole_grid(rows, points):
+    """(crossing, grid points around it) where net GEX changes sign: by linear interpolation, or in the middle of
+    what has no sign.
+    """
+    net, gross = np.zeros(points.size), np.zeros(points.size)
+    for row in rows:
+        years = max((row["expires_at"] - CLOSE).days / 365, 1 / 8760)
+        deviation = row["implied_volatility"] * math.sqrt(years)
+        d = np.log(points / row["strike_price"]) / deviation + deviation / 2
+        exponent = d * d / 2 / math.log(2)
+        curve = row["open_interest"] / deviation * np.exp2(-exponent) * (exponent < 1022) * points
+        net += curve if row["option_type"] == "C" else -curve
+        gross += curve
+    signed = np.flatnonzero(np.abs(net) > 1e-12 * gross)
+    for i, j in pairwise(signed):
+        if np.sign(net[i]) != np.sign(net[j]):
+            share = net[i] / (net[i] - net[j]) if j == i + 1 else 0.5
+            yield points[i] + (points[j] - points[i]) * share, points[i], points[j]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            contract,
+            st.integers(76, 124),
+            st.sampled_from("CP"),
+            st.sampled_from([0, 1, 2, 5, 30, 90]),
+            open_interest=st.integers(100, 9000),
+            implied_volatility=st.floats(0.05, 0.6),
+        ),
+        min_size=2,
+        max_size=8,
+        unique_by=lambda row: (row["strike_price"], row["option_type"], row["expiration_date"]),
+    )
+)
+def test_searching_outward_from_spot_misses_no_nearer_crossing(rows):
+    points = np.linspace(80, 120, 161)
+    crossings = sorted(crossings_on_the_whole_grid(rows, points), key=lambda crossing: abs(crossing[0] - 100))
+    row = metrics_of(rows)
+    if not crossings:
+        assert row["gamma_flip_status"] == "no_crossing"
+        return
+    # The flip is the exact zero between the two points; of crossings equally near either may be the nearer.
+    nearest = abs(crossings[0][0] - 100) + 1e-6
+    cells = [(low, high) for crossing, low, high in crossings if abs(crossing - 100) <= nearest]
+    assert any(low <= row["gamma_flip"] <= high for low, high in cells)
+
+
 def test_known_iv_rank_weights_the_pressure():
     rows = random_chain(1)
     plain, ranked = metrics_of(rows)["dgpi"], metrics_of(rows, iv_rank=[40.0])["dgpi"]
@@ -444,8 +494,10 @@ def leaves(value, path=""):
 
 
 def test_every_key_is_always_there_and_documented():
-    full = metrics_of(random_chain(3))
-    assert leaves(full) == {".".join(metric.path) for metric in DEALER_METRICS}
+    full, thin = metrics_of(random_chain(3)), metrics_of([contract(100, "C")])  # which has a flag
+    assert leaves({**full, "quality": thin["quality"]}) == {
+        ".".join(metric.path) for metric in DEALER_METRICS
+    }
     for rows, spot in (([], None), ([contract(100, "C")], None), ([contract(100, "C")], 100.0)):
         assert list(metrics_of(rows, spot)) == list(full)
 

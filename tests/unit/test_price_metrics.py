@@ -81,11 +81,20 @@ def test_missing_denominators_are_null_and_stillness_is_zero() -> None:
 
 
 def test_a_date_alone_in_a_range_with_more_history_or_shuffled_is_the_same_text() -> None:
-    tickers = pl.concat([bars("a", 600, 4), bars("b", 430, 5, "quiet")])
+    """The history rule, whatever shape the bars have."""
+    shapes = ("walk", "flat", "halted", "gaps", "split", "quiet", "dead", "penny", "steady")
+    tickers = pl.concat(
+        bars(f"{shape}-{size}", size, seed, shape)
+        for seed, shape in enumerate(shapes)
+        for size in (90, 430, 600)
+    )
     dates = tickers["date"].unique().sort().to_list()
-    ranged = price_metrics(tickers.sample(fraction=1.0, shuffle=True, seed=6), dates[300:])
-    for date in (dates[300], dates[429], dates[-1]):
+    ranged = price_metrics(tickers.sample(fraction=1.0, shuffle=True, seed=6), dates[60:])
+    for date in (dates[60], dates[300], dates[429], dates[-1]):
+        expected = ranged.filter(pl.col("date") == date)
         last = (
             tickers.filter(pl.col("date") <= date).sort("date").group_by("ticker_id").tail(HISTORY_SESSIONS)
         )
-        assert price_metrics(last, [date]).equals(ranged.filter(pl.col("date") == date))
+        assert price_metrics(last, [date]).equals(expected)
+        single = [price_metrics(ticker, [date]) for ticker in last.partition_by("ticker_id")]
+        assert pl.concat(single).sort("ticker_id").equals(expected)

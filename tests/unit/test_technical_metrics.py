@@ -18,7 +18,7 @@ from tests.conftest import PROJECT, dataset
 from tests.unit.generated_bars import bars
 from tests.unit.indicator_oracles import candlesticks_from_talib, from_ta, from_talib
 
-SHAPES = ("walk", "flat", "halted", "gaps", "quiet", "penny", "steady")
+SHAPES = ("walk", "flat", "halted", "gaps", "split", "quiet", "dead", "penny", "steady")
 LENGTHS = (1, 2, 5, 16, 30, 33, 60, 250, 400, 505)
 
 
@@ -86,7 +86,18 @@ def test_every_value_equals_talib_or_ta_on_generated_bars() -> None:
 
 def test_every_value_equals_talib_or_ta_on_real_bars() -> None:
     """Real prices with their splits, ties and gaps: three dozen tickers, the last close and an earlier one."""
-    days = sorted((dataset("market_2026") / "flatfiles").rglob("*.csv.gz"))[-420:]
+    some = real_bars(420)
+    dates = some["date"].unique().sort()
+    result = technical_indicators(some, [dates[-1], dates[-150]])
+    assert result.height > 2 * some["ticker_id"].n_unique() - 3
+    for ticker, date, document in result.iter_rows():
+        history = some.filter((pl.col("ticker_id") == ticker) & (pl.col("date") <= date)).sort("date")
+        assert_equals_oracles(flat(document), window(history, history.height))
+
+
+def real_bars(sessions: int) -> pl.DataFrame:
+    """The last sessions of every seventh real ticker."""
+    days = sorted((dataset("market_2026") / "flatfiles").rglob("*.csv.gz"))[-sessions:]
     everything = pl.concat(
         pl.read_csv(day, columns=["ticker", "open", "high", "low", "close", "volume"]).select(
             pl.col("ticker").alias("ticker_id"),
@@ -96,26 +107,44 @@ def test_every_value_equals_talib_or_ta_on_real_bars() -> None:
         for day in days
     )
     names = everything["ticker_id"].unique().sort().gather_every(7)
-    some = everything.filter(pl.col("ticker_id").is_in(names.implode()))
-    asked = [datetime.date.fromisoformat(day.name[:10]) for day in (days[-1], days[-150])]
-    result = technical_indicators(some, asked)
-    assert result.height > 2 * len(names) - 3
-    for ticker, date, document in result.iter_rows():
-        history = some.filter((pl.col("ticker_id") == ticker) & (pl.col("date") <= date)).sort("date")
-        assert_equals_oracles(flat(document), window(history, history.height))
+    return everything.filter(pl.col("ticker_id").is_in(names.implode()))
+
+
+def assert_history_rule(bars: pl.DataFrame, dates: list[datetime.date]) -> None:
+    """All outputs of some dates, computed at once, are bit for bit those of each date by itself: with the
+    last 400 bars alone, with all that came before, every ticker for itself, and in single sessions of a
+    range with holes."""
+    at_once = technical_indicators(bars.sample(fraction=1.0, shuffle=True, seed=4), dates)
+    assert technical_indicators(bars, dates[::3]).equals(
+        at_once.filter(pl.col("date").is_in(pl.Series(dates[::3]).implode()))
+    )
+    for date in (dates[0], dates[len(dates) // 2], dates[-1]):
+        expected = at_once.filter(pl.col("date") == date)
+        known = bars.filter(pl.col("date") <= date).sort("date")
+        last = known.group_by("ticker_id").tail(HISTORY_SESSIONS)
+        assert technical_indicators(last, [date]).equals(expected)
+        assert technical_indicators(known, [date]).equals(expected)
+        single = [technical_indicators(ticker, [date]) for ticker in last.partition_by("ticker_id")]
+        assert pl.concat(single).sort("ticker_id").equals(expected)
 
 
 def test_a_date_alone_in_a_range_with_more_history_or_shuffled_is_the_same_text() -> None:
-    """The history rule: recomputing one date next year gives the bytes that the repave wrote."""
-    tickers = pl.concat([bars("a", 700, 1), bars("b", 450, 2, "gaps"), bars("c", 90, 3, "quiet")])
+    """The history rule: recomputing one date next year gives the bytes that the repave wrote, whatever
+    shape the bars have: splits, gaps, constant prices, no volume, listed yesterday."""
+    sizes = (90, 395, 405, 450, 700)
+    tickers = pl.concat(
+        bars(f"{shape}-{size}", size, seed, shape)
+        for seed, (shape, size) in enumerate((shape, size) for shape in SHAPES for size in sizes)
+    )
     dates = tickers["date"].unique().sort().to_list()
-    ranged = technical_indicators(tickers.sample(fraction=1.0, shuffle=True, seed=4), dates[395:])
-    for date in (dates[399], dates[430], dates[-1]):
-        known = tickers.filter(pl.col("date") <= date)
-        last = known.sort("date").group_by("ticker_id").tail(HISTORY_SESSIONS)
-        expected = ranged.filter(pl.col("date") == date)
-        assert technical_indicators(last, [date]).equals(expected)
-        assert technical_indicators(known, [date]).equals(expected)
+    assert_history_rule(tickers, dates[60:460])
+    assert_history_rule(tickers, dates[-40:])
+
+
+def test_the_history_rule_holds_for_real_bars() -> None:
+    """A year of real sessions in one pass, and days of it by themselves."""
+    tickers = real_bars(500)
+    assert_history_rule(tickers, tickers["date"].unique().sort().to_list()[-252:])
 
 
 def test_the_future_and_the_warm_up_never_leak() -> None:

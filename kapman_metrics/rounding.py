@@ -1,5 +1,7 @@
 """Rounding of what goes into JSON."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -18,3 +20,8 @@ def significant(values: ArrayLike) -> NDArray[np.float64]:
     # Multiplying or dividing by a positive power keeps the result the double nearest to the decimal.
     up, down = _POWERS[np.maximum(places, 0)], _POWERS[np.maximum(-places, 0)]
     return np.rint(array * up / down) / up * down + 0.0
+
+
+def nullable(values: ArrayLike) -> list[float | None]:
+    """Values as JSON takes them: rounded to DIGITS, None for what is not a finite number."""
+    return [value if math.isfinite(value) else None for value in significant(values).tolist()]
