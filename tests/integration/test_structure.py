@@ -357,11 +357,15 @@ def test_a_pave_that_was_killed_is_completed_by_the_next_one(
 # -- migrations -----------------------------------------------------------------------------------
 
 
+def migration_ids() -> list[str]:
+    return sorted(path.stem for path in MIGRATIONS.glob("*.sql") if ".rollback" not in path.name)
+
+
 def test_migrating_a_filled_database_destroys_nothing(
     database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     applied = migrate(database)
-    assert applied == sorted(path.stem for path in MIGRATIONS.glob("*.sql") if ".rollback" not in path.name)
+    assert applied == migration_ids()
     before = dump(database)
     with database.connect() as connection:
         fill(connection)
@@ -379,7 +383,8 @@ def test_every_migration_can_be_taken_back_and_applied_again(database: Database)
     with database.connect() as connection:
         left = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'analytics') "
-            "OR (schemaname = 'kapman_meta' AND tablename !~ 'yoyo|migration_checksums')"
+            "OR (schemaname = 'kapman_meta' AND tablename !~ 'yoyo|migration_checksums') "
+            "UNION ALL SELECT viewname FROM pg_views WHERE schemaname = 'analytics'"
         ).fetchall()
         assert left == []
     assert migrate(database) == applied
@@ -401,22 +406,26 @@ def test_an_edited_migration_is_refused_by_name(database: Database, schema: Path
 
 
 def test_a_migration_of_a_newer_checkout_is_refused_by_name(database: Database, schema: Path) -> None:
-    (schema / "0010.later.sql").write_text("-- depends: 0009.analytics\nCREATE TABLE kapman_meta.later ();\n")
-    assert migrate(database, schema)[-1] == "0010.later"
-    with pytest.raises(StructureError, match=r"0010\.later.*doesn't know"):
+    (schema / "9999.later.sql").write_text(
+        "-- depends: 0011.analytics_overview\nCREATE TABLE kapman_meta.later ();\n"
+    )
+    assert migrate(database, schema)[-1] == "9999.later"
+    with pytest.raises(StructureError, match=r"9999\.later.*doesn't know"):
         migrate(database)
 
 
 def test_a_failing_migration_leaves_nothing_and_can_be_mended(database: Database, schema: Path) -> None:
     migrate(database, schema)
     before = dump(database)
-    later = schema / "0010.later.sql"
-    later.write_text("-- depends: 0009.analytics\nCREATE TABLE kapman_meta.later ();\nSELECT 1 / 0;\n")
-    with pytest.raises(StructureError, match=r"0010\.later failed.*division by zero"):
+    later = schema / "9999.later.sql"
+    later.write_text(
+        "-- depends: 0011.analytics_overview\nCREATE TABLE kapman_meta.later ();\nSELECT 1 / 0;\n"
+    )
+    with pytest.raises(StructureError, match=r"9999\.later failed.*division by zero"):
         migrate(database, schema)
     assert dump(database) == before
-    later.write_text("-- depends: 0009.analytics\nCREATE TABLE kapman_meta.later ();\n")
-    assert migrate(database, schema) == ["0010.later"]
+    later.write_text("-- depends: 0011.analytics_overview\nCREATE TABLE kapman_meta.later ();\n")
+    assert migrate(database, schema) == ["9999.later"]
 
 
 def test_the_lock_of_a_killed_migration_does_not_stop_the_next(database: Database) -> None:
@@ -435,7 +444,7 @@ def test_concurrent_migrations_apply_each_migration_once(database: Database) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(map(len, applied)) == [0, 0, 9]
+    assert sorted(map(len, applied)) == [0, 0, len(migration_ids())]
 
 
 # -- constraints ----------------------------------------------------------------------------------
@@ -570,11 +579,11 @@ def test_every_audit_passes_after_a_pave(connection: Connection) -> None:
 
 BREAKAGES = [
     ("extensions_are_installed", 'DROP EXTENSION "uuid-ossp" CASCADE'),
-    ("contract_tables_exist", "DROP TABLE watchlists"),
+    ("contract_tables_exist", "DROP TABLE watchlists CASCADE"),
     ("public_holds_nothing_else", "CREATE TABLE stray ()"),
     ("public_holds_nothing_else", "CREATE VIEW stray AS SELECT 1 AS one"),
     ("public_holds_nothing_else", "CREATE MATERIALIZED VIEW stray AS SELECT 1 AS one"),
-    ("public_holds_nothing_else", "DROP TABLE watchlists; CREATE VIEW watchlists AS SELECT 1 AS one"),
+    ("public_holds_nothing_else", "DROP TABLE watchlists CASCADE; CREATE VIEW watchlists AS SELECT 1 AS one"),
     ("no_ohlcv_daily_exists", "CREATE VIEW analytics.ohlcv_daily AS SELECT * FROM ohlcv"),
     ("no_ohlcv_daily_exists", "CREATE TABLE kapman_meta.ohlcv_daily ()"),
     ("no_contract_table_exists", "CREATE TABLE option_contracts ()"),
@@ -602,6 +611,8 @@ BREAKAGES = [
         "hypertables_are_registered",
         "DROP TABLE ohlcv; CREATE TABLE ohlcv (ticker_id uuid, date date)",
     ),
+    ("analytics_views_exist", "DROP VIEW analytics.dealer_walls"),
+    ("analytics_views_exist", "DROP VIEW analytics.gex_profile; CREATE TABLE analytics.gex_profile ()"),
 ]
 
 
