@@ -1,7 +1,7 @@
 """`daily_snapshots`: technical indicators and price metrics at the close of a session."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
@@ -10,7 +10,20 @@ from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
 from kapman_assets.failures import fails_in_a_sentence
-from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
+from kapman_assets.lineage import (
+    SNAPSHOT_SOURCES,
+    Sources,
+    currency_audit,
+    held_sources,
+    only_symbols,
+    without_watchlists,
+)
+from kapman_assets.materializations import (
+    inputs_as_read,
+    materialized_sessions,
+    named_sessions,
+    table_metadata,
+)
 from kapman_assets.ohlcv import AUDITS as OHLCV_AUDITS
 from kapman_assets.ohlcv import RELATION as OHLCV_RELATION
 from kapman_assets.ohlcv import ohlcv
@@ -22,8 +35,12 @@ from kapman_assets.partitions import ONE_RUN, SESSIONS, selected_sessions
 from kapman_assets.progress import ProgressLog
 from kapman_assets.resources import DatabaseResource
 from kapman_assets.scope import active_symbols, every_symbol
-from kapman_metrics.price import price_metrics
+from kapman_assets.watchlists import watchlists
+from kapman_metrics.price import price_values
+from kapman_metrics.quality import JUMP, LONGEST_BREAK, bar_quality
+from kapman_metrics.rendering import json_column
 from kapman_metrics.technical import technical_indicators
+from kapman_metrics.windows import BarWindows
 from kapman_resources import manifest
 from kapman_resources.bars import read_bars
 from kapman_resources.content_hash import content_hash
@@ -33,9 +50,11 @@ from kapman_resources.sessions import session_close
 from kapman_resources.tables import DAILY_SNAPSHOTS
 
 RELATION = relation(DAILY_SNAPSHOTS)
-MODEL_VERSION = "metrics-1"
+MODEL_VERSION = "metrics-2"
 OWN_COLUMNS = ("technical_indicators_json", "price_metrics_json")
 OWN_PART = DAILY_SNAPSHOTS.only("time", "ticker_id", *OWN_COLUMNS)
+RECENT_DAYS = 30
+"""Calendar days for which a split-like jump is news; afterwards the row alone remembers it."""
 SESSIONS_A_TRANSACTION = 25  # bounds memory: 140 symbols × 25 sessions × 5 KB of JSON
 
 AUDITS = (
@@ -102,6 +121,65 @@ AUDITS = (
         severity=dg.AssetCheckSeverity.WARN,
         blocking=False,
     ),
+    Audit(
+        "snapshots_without_split_like_jumps",
+        f"In the newest session no active symbol's price has jumped overnight by a factor of {JUMP} or more in the last"
+        f" {RECENT_DAYS} days. Prices are not adjusted: after a split, indicators that look back over it are off, for 200"
+        " sessions and more; `price_metrics_json->'quality'` keeps saying so.",
+        violations="""
+            SELECT t.symbol, q.last_jump_date AS session, q.last_jump_ratio AS close_to_close
+            FROM {relation} s JOIN public.tickers t ON t.id = s.ticker_id
+            CROSS JOIN jsonb_to_record(s.price_metrics_json->'quality')
+                AS q (flags jsonb, last_jump_date date, last_jump_ratio float8)
+            WHERE s.time = (SELECT max(time) FROM {relation} WHERE price_metrics_json IS NOT NULL)
+              AND q.flags ? 'split_like_jump' AND q.last_jump_date > (s.time AT TIME ZONE 'America/New_York')::date - %(days)s
+              AND EXISTS (SELECT 1 FROM public.watchlists w WHERE w.symbol = t.symbol AND w.active)
+            ORDER BY 1
+        """,
+        facts="""
+            SELECT max(time) AS newest,
+                   count(*) FILTER (WHERE price_metrics_json->'quality'->'flags' ? 'split_like_jump')
+                       AS with_a_jump_in_400_bars
+            FROM {relation} WHERE time = (SELECT max(time) FROM {relation} WHERE price_metrics_json IS NOT NULL)
+        """,
+        severity=dg.AssetCheckSeverity.WARN,
+        blocking=False,
+        parameters={"days": RECENT_DAYS},
+    ),
+    Audit(
+        "snapshots_are_not_stale",
+        f"In the newest session every active symbol has a bar, with volume, and no more than {LONGEST_BREAK} days lie between"
+        " its last two bars.",
+        violations="""
+            SELECT a.symbol, coalesce(s.price_metrics_json->'quality'->'flags', '["no_bar"]') AS flags,
+                   (SELECT max(date) FROM public.ohlcv o WHERE o.ticker_id = a.id) AS last_bar
+            FROM (SELECT max(time) AS time FROM {relation} WHERE price_metrics_json IS NOT NULL) newest
+            CROSS JOIN (SELECT DISTINCT t.symbol, t.id FROM public.watchlists w JOIN public.tickers t USING (symbol)
+                        WHERE w.active) a
+            LEFT JOIN {relation} s ON s.ticker_id = a.id AND s.time = newest.time AND s.price_metrics_json IS NOT NULL
+            WHERE s.price_metrics_json->'quality'->'flags' ?| ARRAY['stale_bar', 'zero_volume', 'missing_bars']
+               OR s.ticker_id IS NULL AND newest.time IS NOT NULL AND NOT EXISTS (
+                   SELECT 1 FROM public.ohlcv o
+                   WHERE o.ticker_id = a.id AND o.date = (newest.time AT TIME ZONE 'America/New_York')::date)
+            ORDER BY 1
+        """,
+        facts="""
+            SELECT max(time) AS newest,
+                   count(*) FILTER (WHERE price_metrics_json->'quality'->'flags' ? 'zero_volume') AS zero_volume,
+                   count(*) FILTER (WHERE price_metrics_json->'quality'->'flags' ? 'stale_bar') AS stale_bar,
+                   count(*) FILTER (WHERE price_metrics_json->'quality'->'flags' ? 'missing_bars') AS missing_bars
+            FROM {relation} WHERE time = (SELECT max(time) FROM {relation} WHERE price_metrics_json IS NOT NULL)
+        """,
+        severity=dg.AssetCheckSeverity.WARN,
+        blocking=False,
+    ),
+    currency_audit(
+        "daily_snapshots_are_current",
+        "daily_snapshots",
+        SNAPSHOT_SOURCES,
+        MODEL_VERSION,
+        "Every snapshot was computed from the bars that the database holds now, for the symbols that are active now.",
+    ),
 )
 
 
@@ -118,7 +196,7 @@ class DailySnapshotsConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[options_chains, ohlcv],
+    deps=[options_chains, ohlcv, watchlists],
     partitions_def=SESSIONS,
     backfill_policy=ONE_RUN,
     group_name="market",
@@ -136,8 +214,9 @@ class DailySnapshotsConfig(dg.Config):
 def daily_snapshots(
     context: dg.AssetExecutionContext, config: DailySnapshotsConfig, database: DatabaseResource
 ) -> dg.MaterializeResult:
-    """Read the bars once, compute each session, publish whole sessions."""
+    """Read the bars once, compute each session whose sources have changed, publish whole sessions."""
     database.hold()
+    inputs = inputs_as_read(context)
     wanted = selected_sessions(context)
     with database.connect() as connection:
         before = {
@@ -146,23 +225,64 @@ def daily_snapshots(
         }
         require_passed(connection, "daily_snapshots", before, database.audit_parameters())
         sessions = published_sessions(connection, "daily_snapshots", "ohlcv", wanted)
+        held = held_sources(connection, SNAPSHOT_SOURCES)
+        done = manifest.published(connection, "daily_snapshots")
+        kept = {
+            session: load
+            for session in sessions
+            if (load := done.get(session.isoformat()))
+            and is_current(connection, session, load, held[session.isoformat()], config)
+        }
+        pending = [session for session in sessions if session not in kept]
         every = config.scope == "universe" and not config.symbols
         scope = every_symbol(connection) if every else active_symbols(connection, config.symbols)
-        sources = {key: load.content_hash for key, load in manifest.published(connection, "ohlcv").items()}
-        bars = read_bars(connection, list(scope.values()), sessions[-1])
+        bars = read_bars(connection, list(scope.values()), pending[-1]) if pending else pl.DataFrame()
     missing = unpublished(wanted, sessions)
     if missing:
         context.log.warning(f"No bars of {len(missing)} sessions: {named_sessions(missing)}.")
 
-    loads, progress, rows = [], ProgressLog(context.log, "daily_snapshots", len(sessions)), 0
-    for start in range(0, len(sessions), SESSIONS_A_TRANSACTION):
-        batch = sessions[start : start + SESSIONS_A_TRANSACTION]
+    loads, progress, rows = [], ProgressLog(context.log, "daily_snapshots", len(pending)), 0
+    for start in range(0, len(pending), SESSIONS_A_TRANSACTION):
+        batch = pending[start : start + SESSIONS_A_TRANSACTION]
         frame = compute_snapshots(bars, batch)
-        for load in publish_snapshots(context, database, batch, frame, config, scope, sources):
+        for load in publish_snapshots(context, database, batch, frame, config, scope, held):
             loads.append(load)
             rows += load.rows_written
         progress(len(loads), rows)
-    return materialized_sessions(context, loads)
+    context.log.info(f"{len(loads)} sessions computed, {len(kept)} unchanged.")
+    return materialized_sessions(context, loads, inputs, unchanged=kept.values())
+
+
+def sources_of(held: Sources, config: DailySnapshotsConfig) -> Sources:
+    """What a session is made from with this configuration."""
+    if config.symbols:
+        return only_symbols(held, config.symbols)
+    return without_watchlists(held) if config.scope == "universe" else held
+
+
+def is_current(
+    connection: Connection,
+    session: dt.date,
+    load: manifest.Load,
+    held: Sources,
+    config: DailySnapshotsConfig,
+) -> bool:
+    """Whether the session was computed from these sources and the table still holds what was published.
+
+    Where only some symbols are asked for, a whole session that is current has them.
+    """
+    whole = [held, without_watchlists(held)] if config.symbols else []
+    return (
+        load.code_version == MODEL_VERSION
+        and load.sources in [sources_of(held, config), *whole]
+        and load.content_hash == own_hash(connection, session)
+    )
+
+
+def own_hash(connection: Connection, session: dt.date) -> str:
+    """Content hash of what this step has written of the session: other steps share its rows, or make their own."""
+    close = session_close(session)
+    return content_hash(connection, OWN_PART, close, close, present=OWN_COLUMNS).hash
 
 
 def compute_snapshots(bars: pl.DataFrame, sessions: Sequence[dt.date]) -> pl.DataFrame:
@@ -171,9 +291,16 @@ def compute_snapshots(bars: pl.DataFrame, sessions: Sequence[dt.date]) -> pl.Dat
         {"date": list(sessions), "time": [session_close(session) for session in sessions]},
         schema={"date": pl.Date, "time": pl.Datetime("us", "UTC")},
     )
+    windows = BarWindows.of(bars, sessions)
+    price = json_column({**price_values(windows), **bar_quality(windows)})
     return (
         technical_indicators(bars, sessions)
-        .join(price_metrics(bars, sessions), on=["ticker_id", "date"], how="full", coalesce=True)
+        .join(
+            windows.keys.with_columns(price_metrics_json=price),
+            on=["ticker_id", "date"],
+            how="full",
+            coalesce=True,
+        )
         .join(closes, on="date")
         .select("time", "ticker_id", *OWN_COLUMNS, model_version=pl.lit(MODEL_VERSION))
         .sort("time", "ticker_id")
@@ -187,7 +314,7 @@ def publish_snapshots(
     frame: pl.DataFrame,
     config: DailySnapshotsConfig,
     scope: dict[str, str],
-    sources: dict[str, str | None],
+    held: Mapping[str, Sources],
 ) -> list[manifest.Load]:
     """Make the sessions' own columns equal to the frame, all at once, and record each session."""
     closes = {session: session_close(session) for session in sessions}
@@ -200,10 +327,10 @@ def publish_snapshots(
         loads = [
             manifest.Load(
                 "daily_snapshots", session.isoformat(),
-                [{"asset": "ohlcv", "partition": session.isoformat(), "content_hash": sources[session.isoformat()]}],
+                sources_of(held[session.isoformat()], config),
                 rows_read=counts.get(close, 0), rows_written=counts.get(close, 0),
                 details={"scope": config.scope, **({"only": config.symbols} if config.symbols else {})},
-                content_hash=content_hash(connection, OWN_PART, close, close).hash,
+                content_hash=own_hash(connection, session),
                 code_version=MODEL_VERSION, run_id=context.run.run_id,
             )
             for session, close in closes.items()

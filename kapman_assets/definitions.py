@@ -1,18 +1,21 @@
-"""The code location: assets in the order of the contract, their checks, jobs, schedules, resources."""
+"""The code location: assets in the order of the contract, their checks, jobs, schedules, sensors, resources."""
 
 import dagster as dg
 
 from kapman_assets import (
     daily_snapshots,
     dealer_metrics,
+    flat_file_changes,
     ohlcv,
     options_chains,
     schema,
     tickers,
+    volatility_metrics,
     watchlists,
 )
 from kapman_assets.jobs import JOBS, SCHEDULES
 from kapman_assets.resources import DatabaseResource, VendorResource
+from kapman_assets.sensors import SENSORS
 
 defs = dg.Definitions(
     assets=[
@@ -23,18 +26,22 @@ defs = dg.Definitions(
         options_chains.options_chains,
         daily_snapshots.daily_snapshots,
         dealer_metrics.dealer_metrics,
+        volatility_metrics.volatility_metrics,
     ],
     asset_checks=[
         schema.CHECKS,
         tickers.CHECKS,
         watchlists.CHECKS,
         ohlcv.CHECKS,
+        flat_file_changes.ohlcv_files_are_current,
         options_chains.CHECKS,
         daily_snapshots.CHECKS,
         dealer_metrics.CHECKS,
+        volatility_metrics.CHECKS,
     ],
     jobs=JOBS,
     schedules=SCHEDULES,
+    sensors=SENSORS,
     resources={"database": DatabaseResource(), "vendor": VendorResource()},
     # The chain is linear: one process loses nothing on one machine and saves a start-up per step.
     executor=dg.in_process_executor,

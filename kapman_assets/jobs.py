@@ -1,4 +1,4 @@
-"""Jobs and schedules: the repave, the day's load, the evening's option snapshot, validation, retention."""
+"""Jobs and schedules: the repave, the day's load, the evening's option snapshot, refresh, validation, retention."""
 
 import datetime as dt
 from typing import Any
@@ -14,6 +14,7 @@ from kapman_assets.partitions import SESSIONS
 from kapman_assets.resources import DatabaseResource
 from kapman_assets.schema import REPAVE_JOB
 from kapman_assets.tickers import tickers
+from kapman_assets.volatility_metrics import volatility_metrics
 from kapman_assets.watchlists import watchlists
 from kapman_resources import structure
 from kapman_resources.clock import as_of
@@ -24,6 +25,13 @@ NEW_YORK = "America/New_York"
 
 _span = SESSIONS.get_partition_keys()
 
+# The command line applies a job's tags, but not its config. The span is that of the process that
+# loads this code: the command line loads it afresh, and the UI asks for a range.
+_WHOLE_SPAN = {
+    "dagster/asset_partition_range_start": _span[0],
+    "dagster/asset_partition_range_end": _span[-1],
+}
+
 repave = dg.define_asset_job(
     REPAVE_JOB,
     selection=dg.AssetSelection.all(),
@@ -33,19 +41,18 @@ repave = dg.define_asset_job(
         " `dagster job execute -m kapman_assets -j repave`.\n\n"
         "From here: *Materialize all*, then **Show all partitions** and *All*: the dialog offers the last 90 days at first."
     ),
-    # The command line applies a job's tags, but not its config. The span is that of the process that
-    # loads this code: the command line loads it afresh, and the UI asks for a range.
-    run_tags={
-        "dagster/asset_partition_range_start": _span[0],
-        "dagster/asset_partition_range_end": _span[-1],
-    },
+    run_tags=_WHOLE_SPAN,
     tags={"kapman/operation": "destructive"},
 )
 
 daily = dg.define_asset_job(
     "daily",
-    selection=dg.AssetSelection.assets(tickers, watchlists, ohlcv, daily_snapshots, dealer_metrics),
-    description="One session: reference, watchlists, its bars, snapshots and dealer metrics. Safe to repeat.",
+    selection=dg.AssetSelection.assets(
+        tickers, watchlists, ohlcv, daily_snapshots, dealer_metrics, volatility_metrics
+    ),
+    description=(
+        "One session: reference, watchlists, its bars, snapshots, dealer and volatility metrics. Safe to repeat."
+    ),
     tags={"kapman/operation": "safe"},
 )
 
@@ -53,6 +60,21 @@ daily_options = dg.define_asset_job(
     "daily_options",
     selection=dg.AssetSelection.assets(options_chains),
     description="Archives and loads the option chains at the close of the session: now or never. Safe to repeat.",
+    tags={"kapman/operation": "safe"},
+)
+
+refresh = dg.define_asset_job(
+    "refresh",
+    # `watchlists` also spares a run over the window 9,000 records: where every asset has partitions, Dagster
+    # plans each check once for each of them.
+    selection=dg.AssetSelection.assets(
+        watchlists, ohlcv, daily_snapshots, dealer_metrics, volatility_metrics
+    ),
+    description=(
+        "Applies edited watchlists, loads republished and late files, and recomputes what depends on them: over the"
+        " whole window unless a range is given. Sessions that are current are left alone. Safe to repeat."
+    ),
+    run_tags=_WHOLE_SPAN,
     tags={"kapman/operation": "safe"},
 )
 
@@ -84,13 +106,12 @@ def enforce_retention() -> None:
     drop_expired_chunks()
 
 
-# A real vendor's snapshot is lost if nobody takes it, so its schedules run from the start; the demo's
-# wait to be switched on.
-_STATUS = (
-    dg.DefaultScheduleStatus.RUNNING
-    if settings().has_vendor and settings().as_of is None
-    else dg.DefaultScheduleStatus.STOPPED
-)
+ON_DUTY = settings().has_vendor and settings().as_of is None
+"""A real vendor's snapshot is lost if nobody takes it, so its schedules and sensors run from the start; the
+demo's wait to be switched on."""
+_STATUS = dg.DefaultScheduleStatus.RUNNING if ON_DUTY else dg.DefaultScheduleStatus.STOPPED
+DAILY_LOAD = dt.time(11, 30)
+"""New York, on the day after a session: its flat file appears about 11:00."""
 
 
 def session_request(session: dt.date, what: str) -> dg.RunRequest | dg.SkipReason:
@@ -106,7 +127,7 @@ def session_request(session: dt.date, what: str) -> dg.RunRequest | dg.SkipReaso
 
 @dg.schedule(
     job=daily,
-    cron_schedule="30 11 * * *",
+    cron_schedule=f"{DAILY_LOAD.minute} {DAILY_LOAD.hour} * * *",
     execution_timezone=NEW_YORK,
     default_status=_STATUS,
     description="11:30 New York on the day after a session, when its flat file is there.",
@@ -142,5 +163,5 @@ def retention_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}")
 
 
-JOBS: list[Any] = [repave, daily, daily_options, validate, enforce_retention]
+JOBS: list[Any] = [repave, daily, daily_options, refresh, validate, enforce_retention]
 SCHEDULES = [daily_schedule, daily_options_schedule, retention_schedule]

@@ -5,10 +5,16 @@ from collections.abc import Mapping
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
 from kapman_assets.failures import fails_in_a_sentence
-from kapman_assets.materializations import materialized_sessions, named_sessions, table_metadata
+from kapman_assets.materializations import (
+    inputs_as_read,
+    materialized_sessions,
+    named_sessions,
+    table_metadata,
+)
 from kapman_assets.order import require_passed
 from kapman_assets.partitions import ONE_RUN, SESSIONS, selected_sessions
 from kapman_assets.progress import ProgressLog
@@ -37,9 +43,10 @@ AUDITS = (
         "There are bars.",
         violations="SELECT 'no bar' AS problem WHERE NOT EXISTS (SELECT 1 FROM {relation})",
         facts="""
-            SELECT count(*) AS bars, count(DISTINCT ticker_id) AS tickers, count(DISTINCT date) AS sessions,
-                   min(date) AS first_session, max(date) AS last_session
-            FROM {relation}
+            SELECT (SELECT count(*) FROM {relation}) AS bars,
+                   (SELECT count(*) FROM (SELECT DISTINCT ticker_id FROM {relation}) t) AS tickers,
+                   count(*) AS sessions, min(date) AS first_session, max(date) AS last_session
+            FROM (SELECT DISTINCT date FROM {relation}) loaded
         """,
         staged=True,
     ),
@@ -57,6 +64,7 @@ AUDITS = (
             FROM {relation}
         """,
         staged=True,
+        enforced=True,
     ),
     Audit(
         "ohlcv_has_no_orphans",
@@ -67,7 +75,7 @@ AUDITS = (
         """,
         facts="""
             SELECT (SELECT count(*) FROM public.tickers) AS tickers,
-                   (SELECT count(DISTINCT ticker_id) FROM {relation}) AS tickers_with_bars
+                   (SELECT count(*) FROM (SELECT DISTINCT ticker_id FROM {relation}) t) AS tickers_with_bars
         """,
         staged=True,
     ),
@@ -86,15 +94,16 @@ AUDITS = (
         "ohlcv_covers_every_session",
         "From the vendor's first file to the as-of session no session is missing (the newest has a check of its own).",
         violations="""
+            WITH loaded AS (SELECT DISTINCT date FROM {relation})
             SELECT s AS missing_session FROM unnest(%(sessions)s::date[]) s
-            WHERE s >= (SELECT min(date) FROM {relation}) AND s < %(as_of)s
-              AND NOT EXISTS (SELECT 1 FROM {relation} o WHERE o.date = s)
+            WHERE s >= (SELECT min(date) FROM loaded) AND s < %(as_of)s AND s NOT IN (SELECT date FROM loaded)
             ORDER BY s
         """,
         facts="""
-            SELECT cardinality(%(sessions)s::date[]) AS sessions_in_window, count(DISTINCT date) AS sessions_loaded,
+            SELECT cardinality(%(sessions)s::date[]) AS sessions_in_window,
+                   count(*) FILTER (WHERE date = ANY (%(sessions)s::date[])) AS sessions_loaded,
                    min(date) AS first_session, max(date) AS last_session
-            FROM {relation} WHERE date = ANY (%(sessions)s::date[])
+            FROM (SELECT DISTINCT date FROM {relation}) loaded
         """,
         blocking=False,
     ),
@@ -137,6 +146,13 @@ AUDITS = (
 )
 
 
+class OhlcvConfig(dg.Config):
+    """Which of the run's sessions are loaded."""
+
+    sessions: list[str] = Field([], description="Only these sessions of the run's range; empty: all of them.")
+    reload: bool = Field(False, description="Load again also what is unchanged.")
+
+
 @dg.asset(
     deps=[watchlists, tickers],
     partitions_def=SESSIONS,
@@ -154,10 +170,11 @@ AUDITS = (
 )
 @fails_in_a_sentence
 def ohlcv(
-    context: dg.AssetExecutionContext, database: DatabaseResource, vendor: VendorResource
+    context: dg.AssetExecutionContext, config: OhlcvConfig, database: DatabaseResource, vendor: VendorResource
 ) -> dg.MaterializeResult:
     """Load the sessions whose files are new or republished; what is unchanged is left alone."""
     database.hold()
+    inputs = inputs_as_read(context)
     parameters = database.audit_parameters()
     with database.connect() as connection:
         before = {
@@ -169,7 +186,7 @@ def ohlcv(
         done = manifest.published(connection, "ohlcv")
         universe_hash = manifest.published(connection, "tickers")[manifest.WHOLE].content_hash
 
-    wanted = selected_sessions(context)
+    wanted = selected_sessions(context, config.sessions)
     flat_files = vendor.flat_files()
     found = flat_files.list_sessions(wanted[0], wanted[-1])
     files = {session: info for session, info in found.items() if session in wanted}
@@ -178,7 +195,8 @@ def ohlcv(
         pending = {
             session: info
             for session, info in files.items()
-            if not _is_published(connection, session, done.get(session.isoformat()), info, universe_hash)
+            if config.reload
+            or not _is_published(connection, session, done.get(session.isoformat()), info, universe_hash)
         }
     progress = ProgressLog(context.log, "ohlcv", len(pending))
 
@@ -187,7 +205,7 @@ def ohlcv(
             "ohlcv", loaded.session.isoformat(), [_source(loaded.source, universe_hash)],
             rows_read=loaded.rows_read, rows_written=loaded.rows_written,
             rows_quarantined=len(loaded.rejected), ignored=loaded.ignored,
-            details={"unknown_symbols": loaded.unknown_symbols[:NAMES_KEPT], **loaded.diff_details},
+            details={"unknown_symbols": loaded.unknown_symbols[:NAMES_KEPT], **loaded.diff.details},
             content_hash=loaded.content_hash, code_version=CODE_VERSION, run_id=context.run.run_id,
         )  # fmt: skip
 
@@ -197,14 +215,16 @@ def ohlcv(
     loaded = OhlcvLoader(database.database, flat_files).load(
         pending,
         universe,
-        audit=lambda connection, staged: audit_stage(connection, AUDITS, staged, parameters),
+        audit=lambda connection, staged: audit_stage(
+            connection, AUDITS, staged, parameters, in_place=staged == RELATION
+        ),
         record=record,
         progress=progress,
     )
     unchanged = len(files) - len(pending)
     context.log.info(f"{len(loaded)} sessions published, {unchanged} unchanged.")
     kept = [done[session.isoformat()] for session in files if session not in pending]
-    return materialized_sessions(context, [*kept, *map(load_of, loaded)])
+    return materialized_sessions(context, map(load_of, loaded), inputs, unchanged=kept)
 
 
 def _universe(connection: Connection) -> pl.DataFrame:

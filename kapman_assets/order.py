@@ -25,6 +25,7 @@ CHAIN = (
     "options_chains",
     "daily_snapshots",
     "dealer_metrics",
+    "volatility_metrics",
 )
 
 

@@ -15,7 +15,16 @@ from tests.e2e.conftest import PATIENCE_MS, TODAY, Site
 
 pytestmark = pytest.mark.e2e
 
-ASSETS = ("schema", "tickers", "watchlists", "ohlcv", "options_chains", "daily_snapshots", "dealer_metrics")
+ASSETS = (
+    "schema",
+    "tickers",
+    "watchlists",
+    "ohlcv",
+    "options_chains",
+    "daily_snapshots",
+    "dealer_metrics",
+    "volatility_metrics",
+)
 SESSIONS = "[2026-11-11...2026-11-20]"  # the eight sessions of the small market
 RUN_MS = 120_000
 
@@ -76,7 +85,7 @@ def repaved(browser: Browser, site: Site) -> Iterator[str]:
     yield run
 
 
-def test_the_lineage_shows_the_seven_assets(site: Site, page: Page) -> None:
+def test_the_lineage_shows_the_eight_assets(site: Site, page: Page) -> None:
     """The first look: the whole chain on one page, no box to open first."""
     page.goto(f"{site.url}/asset-groups")
     graph = page.locator("svg")
@@ -98,6 +107,7 @@ def test_a_repave_by_clicking_rebuilds_the_database(site: Site, repaved: str, pa
     assert min(rows["tickers"], rows["ohlcv"]) > 40
     assert site.value("SELECT count(DISTINCT date) FROM ohlcv") == 8
     assert site.value("SELECT count(dealer_metrics_json) FROM daily_snapshots") == 3
+    assert site.value("SELECT count(volatility_metrics_json) FROM daily_snapshots") == 3
 
 
 def test_a_check_shows_its_evidence(site: Site, repaved: str, page: Page) -> None:

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from psycopg import sql
 
-from kapman_assets import daily_snapshots, dealer_metrics, defs, resources
+from kapman_assets import daily_snapshots, dealer_metrics, defs, resources, volatility_metrics
 from kapman_resources import flat_files, manifest
 from kapman_resources.content_hash import content_hash, database_hashes
 from kapman_resources.database import Connection
@@ -28,11 +28,13 @@ from tests.integration.conftest import TODAY, Platform, platform_on
 MARKET = MarketOptions(symbols=60, sessions=6, underlyings=2, contracts=40, today=TODAY)
 WATCHLIST = "AAPL\nMSFT\nAMZN\n"
 SESSIONS = sessions_between(TODAY - dt.timedelta(days=14), TODAY)[-MARKET.sessions :]
+METRICS = {"dealer_metrics": dealer_metrics.STEP, "volatility_metrics": volatility_metrics.STEP}
+"""Steps with a column in the rows of `daily_snapshots`."""
 # Each asset's table, and the columns of it that are the asset's own.
 PARTITIONED = {
     "options_chains": OPTIONS_CHAINS,
     "daily_snapshots": daily_snapshots.OWN_PART,
-    "dealer_metrics": dealer_metrics.OWN_PART,
+    **{asset: step.own_part for asset, step in METRICS.items()},
 }
 
 Hashes = list[tuple[str, str, int]]
@@ -77,18 +79,25 @@ def materialize(
     )
 
 
+def sharing_rows(asset: str) -> tuple[str, ...]:
+    """The assets that lose what they have when this one is withdrawn."""
+    return tuple(METRICS) if asset == "daily_snapshots" else ()
+
+
 def withdraw(platform: Platform, asset: str) -> None:
     """Take the platform back to before this asset was ever loaded; its archive goes too.
 
     Tickers stay, because bars stand on them, but every one of them is wrong.
     """
-    assets = [asset, *(["dealer_metrics"] if asset == "daily_snapshots" else [])]  # they share a table
+    assets = [asset, *sharing_rows(asset)]
     with platform.connect() as connection:
         if asset == "tickers":
             connection.execute("UPDATE tickers SET name = 'wrong'")
             return
-        if asset == "dealer_metrics":
-            connection.execute("UPDATE daily_snapshots SET dealer_metrics_json = NULL")
+        if asset in METRICS:
+            connection.execute(
+                sql.SQL("UPDATE daily_snapshots SET {} = NULL").format(sql.Identifier(METRICS[asset].column))
+            )
         else:
             connection.execute(sql.SQL("DELETE FROM {}").format(relation(TABLES[asset])))
         connection.execute("DELETE FROM kapman_meta.load_manifest WHERE asset = ANY (%s)", (assets,))
@@ -116,8 +125,8 @@ def assert_nothing_partial(platform: Platform, structure: str) -> None:
                 sql.SQL("SELECT DISTINCT time FROM {}").format(relation(table))
             ).fetchall()
             recorded = {session_close(session) for session in manifest.sessions(loads)}
-            # Dealer metrics may stand for symbols that have no snapshot of their own, never the other way round.
-            if asset != "dealer_metrics":
+            # Metrics of chains may stand for symbols that have no snapshot of their own, never the other way round.
+            if asset not in METRICS:
                 assert {time for (time,) in times} <= recorded, asset
         unbalanced = connection.execute(
             """

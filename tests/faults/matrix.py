@@ -193,6 +193,7 @@ KILLS = (
     Case("kill -9 between archive and commit", Outcome.FAILS, "options_chains"),
     Case("kill -9 before the snapshots' commit", Outcome.FAILS, "daily_snapshots"),
     Case("kill -9 before the dealer metrics' commit", Outcome.FAILS, "dealer_metrics"),
+    Case("kill -9 before the volatility metrics' commit", Outcome.FAILS, "volatility_metrics"),
     Case("kill -9 before the tickers' commit", Outcome.FAILS, "tickers"),
     Case("kill -9 before the watchlists' commit", Outcome.FAILS, "watchlists"),
     Case("Ctrl-C during COPY", Outcome.FAILS, "ohlcv"),

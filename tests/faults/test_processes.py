@@ -24,7 +24,16 @@ from psycopg import sql
 
 from kapman_resources import manifest
 from tests.conftest import PROJECT
-from tests.faults.conftest import PARTITIONED, SESSIONS, Scene, error_of, materialize, range_tags, withdraw
+from tests.faults.conftest import (
+    PARTITIONED,
+    SESSIONS,
+    Scene,
+    error_of,
+    materialize,
+    range_tags,
+    sharing_rows,
+    withdraw,
+)
 from tests.faults.matrix import KILLS, Case
 from tests.faults.waiting import (
     LONG,
@@ -227,6 +236,7 @@ MOMENTS: dict[str, Callable[[Scene, Start], AbstractContextManager["subprocess.P
     "between archive and commit": before_commit,
     "before the snapshots' commit": before_commit,
     "before the dealer metrics' commit": before_commit,
+    "before the volatility metrics' commit": before_commit,
     "before the tickers' commit": before_commit,
     "before the watchlists' commit": before_commit,
 }
@@ -252,8 +262,8 @@ def test_a_step_that_is_ended(recorded: Scene, processes: Processes, case: Case)
     assert materialized(platform, case.step) == set()
     recorded.vendor.set_faults([])
     assert materialize(platform, case.step).success
-    if case.step == "daily_snapshots":  # whose rows dealer metrics share
-        assert materialize(platform, "dealer_metrics").success
+    for asset in sharing_rows(case.step):
+        assert materialize(platform, asset).success
     recorded.assert_undisturbed()
     assert materialized(platform, case.step) == published(platform, case.step)
     assert bool(published(platform, case.step)) == partitioned

@@ -20,7 +20,15 @@ from kapman_resources.errors import DatabaseError
 from kapman_resources.settings import settings
 from kapman_simulator import Simulator
 from tests.conftest import PROJECT
-from tests.faults.conftest import WATCHLIST, Scene, error_of, materialize, repaved_scene, withdraw
+from tests.faults.conftest import (
+    WATCHLIST,
+    Scene,
+    error_of,
+    materialize,
+    repaved_scene,
+    sharing_rows,
+    withdraw,
+)
 from tests.faults.matrix import SERVER, Case
 from tests.faults.waiting import (
     closed_at_row,
@@ -138,9 +146,8 @@ def assert_failed_and_converges(scene: Scene, case: Case, result: dg.ExecuteInPr
 
 def converge(scene: Scene, case: Case) -> None:
     """The step once more, and what shares its table."""
-    assert materialize(scene.platform, case.step).success
-    if case.step == "daily_snapshots":
-        assert materialize(scene.platform, "dealer_metrics").success
+    for asset in (case.step, *sharing_rows(case.step)):
+        assert materialize(scene.platform, asset).success
     scene.assert_undisturbed()
 
 

@@ -18,6 +18,7 @@ from kapman_assets import (
     options_chains,
     schema,
     tickers,
+    volatility_metrics,
     watchlists,
 )
 from kapman_assets.audits import Audit, run_audit
@@ -34,6 +35,7 @@ STEPS = {
     "options_chains": (options_chains.AUDITS, options_chains.RELATION),
     "daily_snapshots": (daily_snapshots.AUDITS, daily_snapshots.RELATION),
     "dealer_metrics": (dealer_metrics.AUDITS, dealer_metrics.RELATION),
+    "volatility_metrics": (volatility_metrics.AUDITS, volatility_metrics.RELATION),
 }
 AUDITS = {audit.name: (audit, relation) for found, relation in STEPS.values() for audit in found}
 STRUCTURAL = {audit.name for audit in STRUCTURE_AUDITS}
@@ -86,6 +88,17 @@ SABOTAGE: dict[str, list[str]] = {
     "snapshots_cover_every_bar_of_the_newest_session": [
         "DELETE FROM daily_snapshots s USING tickers t WHERE t.id = s.ticker_id AND symbol = 'AAPL'"
     ],
+    "snapshots_without_split_like_jumps": [
+        """UPDATE daily_snapshots SET price_metrics_json = jsonb_set(price_metrics_json, '{quality}',
+               price_metrics_json->'quality' || '{"flags": ["split_like_jump"], "last_jump_date": "2026-11-18"}')"""
+    ],
+    "snapshots_are_not_stale": [
+        "DELETE FROM ohlcv o USING tickers t WHERE t.id = ticker_id AND symbol = 'AAPL' AND date > '2026-11-18'",
+        "DELETE FROM daily_snapshots s USING tickers t WHERE t.id = ticker_id AND symbol = 'AAPL' AND time > '2026-11-19'",
+    ],
+    "daily_snapshots_are_current": [
+        "UPDATE kapman_meta.load_manifest SET content_hash = 'other' WHERE asset = 'ohlcv' AND partition_key = '2026-11-11'"
+    ],
     "dealer_metrics_are_loaded": ["UPDATE daily_snapshots SET dealer_metrics_json = NULL"],
     "dealer_statuses_are_explained": [
         """UPDATE daily_snapshots SET dealer_metrics_json = dealer_metrics_json - 'status'"""
@@ -97,6 +110,34 @@ SABOTAGE: dict[str, list[str]] = {
     "dealer_metrics_cover_active_symbols": [
         """UPDATE daily_snapshots s SET dealer_metrics_json = NULL FROM tickers t
            WHERE t.id = s.ticker_id AND symbol = 'MSFT'"""
+    ],
+    "chains_are_thick_enough": [
+        """UPDATE daily_snapshots
+           SET dealer_metrics_json = jsonb_set(dealer_metrics_json, '{quality,flags}', '["thin_chain"]')"""
+    ],
+    "greeks_are_fresh": [
+        """UPDATE daily_snapshots
+           SET dealer_metrics_json = jsonb_set(dealer_metrics_json, '{quality,flags}', '["stale_greeks"]')"""
+    ],
+    "dealer_metrics_are_current": [
+        "UPDATE kapman_meta.load_manifest SET content_hash = 'other' WHERE asset = 'options_chains' AND partition_key <> ''"
+    ],
+    "volatility_metrics_are_loaded": ["UPDATE daily_snapshots SET volatility_metrics_json = NULL"],
+    "volatility_statuses_are_explained": [
+        """UPDATE daily_snapshots SET volatility_metrics_json = volatility_metrics_json - 'iv_rank_status'
+           WHERE volatility_metrics_json->>'iv_rank' IS NULL""",
+        """UPDATE daily_snapshots SET volatility_metrics_json = volatility_metrics_json - 'status'""",
+    ],
+    "volatilities_are_possible": [
+        """UPDATE daily_snapshots SET volatility_metrics_json = jsonb_set(volatility_metrics_json, '{avg_iv}', '-0.2')
+           WHERE volatility_metrics_json->>'status' = 'FULL'"""
+    ],
+    "volatility_metrics_cover_active_symbols": [
+        """UPDATE daily_snapshots s SET volatility_metrics_json = NULL FROM tickers t
+           WHERE t.id = s.ticker_id AND symbol = 'MSFT'"""
+    ],
+    "volatility_metrics_are_current": [
+        "UPDATE kapman_meta.load_manifest SET content_hash = 'other' WHERE asset = 'options_chains' AND partition_key <> ''"
     ],
 }
 BROKEN_FROM_THE_START = {"active_symbols_resolve_to_tickers", "option_chains_cover_active_symbols"}

@@ -10,22 +10,43 @@ from kapman_assets import (
     daily_snapshots,
     dealer_metrics,
     defs,
+    flat_file_changes,
     ohlcv,
     options_chains,
     schema,
     tickers,
+    volatility_metrics,
     watchlists,
 )
 from kapman_resources.settings import Settings
 from tests.conftest import PROJECT
 
 RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text()
-MODULES = (schema, tickers, watchlists, ohlcv, options_chains, daily_snapshots, dealer_metrics)
+MODULES = (
+    schema,
+    tickers,
+    watchlists,
+    ohlcv,
+    options_chains,
+    daily_snapshots,
+    dealer_metrics,
+    volatility_metrics,
+)
 AUDITS = {
     module.__name__.rsplit(".", 1)[1]: {audit.name: audit for audit in module.AUDITS} for module in MODULES
 }
-# The dealer step has a table of these too.
-INVALID_REASONS = {"no_options", "no_spot", "all_contracts_filtered", "zero_gex"}
+# What no query of the database can answer is a check of its own.
+OTHER_WARNINGS = {"ohlcv": {flat_file_changes.CHECK: "W"}}
+# The steps that rest on chains have a table of these too.
+REASONS = {
+    "no_options",
+    "no_spot",
+    "all_contracts_filtered",
+    "zero_gex",
+    "no_iv",
+    "few_contracts",
+    "no_atm_iv_30d",
+}
 
 
 def steps() -> dict[str, str]:
@@ -35,7 +56,7 @@ def steps() -> dict[str, str]:
 
 
 def test_runbook_has_every_asset_in_the_order_of_the_chain() -> None:
-    """Seven steps, one asset each, in the contract's order."""
+    """Eight steps, one asset each, in the contract's order."""
     assert list(steps()) == list(AUDITS)
     assert {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()} == set(AUDITS)
 
@@ -47,18 +68,18 @@ def test_runbook_names_every_check_and_no_other() -> None:
         expected = {
             name: "W" if audit.severity is dg.AssetCheckSeverity.WARN else "B" if audit.blocking else ""
             for name, audit in AUDITS[asset].items()
-        }
-        assert {name: mark for name, mark in rows if name not in INVALID_REASONS} == expected, asset
+        } | OTHER_WARNINGS.get(asset, {})
+        assert {name: mark for name, mark in rows if name not in REASONS} == expected, asset
     defined = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
-    assert defined == {name for audits in AUDITS.values() for name in audits}
+    assert defined == {name for audits in (*AUDITS.values(), *OTHER_WARNINGS.values()) for name in audits}
 
 
-def test_runbook_names_every_job_and_schedule() -> None:
-    """No job or schedule is without its line, and every `-j` in a command exists."""
+def test_runbook_names_every_job_schedule_and_sensor() -> None:
+    """No job, schedule or sensor is without its line, and every `-j` in a command exists."""
     jobs = {job.name for job in defs.jobs or []}
-    schedules = {schedule.name for schedule in defs.schedules or []}
+    started_by = {one.name for one in (*(defs.schedules or []), *(defs.sensors or []))}
     assert {
-        name for name in jobs | schedules if f"`{name}`" not in RUNBOOK and f"-j {name}" not in RUNBOOK
+        name for name in jobs | started_by if f"`{name}`" not in RUNBOOK and f"-j {name}" not in RUNBOOK
     } == set()
     assert set(re.findall(r"-j (\w+)", RUNBOOK)) <= jobs
 

@@ -46,7 +46,9 @@ def test_each_step_waits_for_its_predecessor(platform: Platform) -> None:
     platform.materialize("options_chains", partition=TODAY)
     assert "'daily_snapshots'" in refusal(platform, "dealer_metrics")
     platform.materialize("daily_snapshots", partition=TODAY)
+    assert "'dealer_metrics'" in refusal(platform, "volatility_metrics")
     assert platform.materialize("dealer_metrics", partition=TODAY).success
+    assert platform.materialize("volatility_metrics", partition=TODAY).success
 
 
 def test_a_session_waits_for_its_own_predecessor(platform: Platform) -> None:

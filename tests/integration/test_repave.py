@@ -43,7 +43,8 @@ def test_every_step_filled_its_table(repaved: Platform) -> None:
         repaved.value("SELECT count(*) FROM daily_snapshots WHERE technical_indicators_json IS NOT NULL")
         > 100
     )
-    assert repaved.value("SELECT count(*) FROM daily_snapshots WHERE dealer_metrics_json IS NOT NULL") == 4
+    assert repaved.value("SELECT count(dealer_metrics_json) FROM daily_snapshots") == 4
+    assert repaved.value("SELECT count(volatility_metrics_json) FROM daily_snapshots") == 4
 
 
 def test_a_symbol_without_chain_is_visible(repaved: Platform) -> None:
@@ -75,7 +76,7 @@ def test_a_range_leaves_unarchived_sessions_unmaterialized(repaved: Platform) ->
         name: repaved.instance.get_materialized_partitions(dg.AssetKey(name)) for name in CHAIN[3:]
     }
     assert materialized["options_chains"] == {str(TODAY)}
-    assert materialized["dealer_metrics"] == {str(TODAY)}
+    assert materialized["dealer_metrics"] == materialized["volatility_metrics"] == {str(TODAY)}
     sessions = {str(s) for s in sessions_between(dt.date(2026, 10, 1), TODAY)}
     assert {s for s in materialized["ohlcv"] if s >= "2026-10-12"} == {
         s for s in sessions if s >= "2026-10-12"
@@ -143,7 +144,7 @@ def test_the_destructive_job_refuses_production_without_the_name(
 
 
 def test_the_definitions_hold_the_chain() -> None:
-    """Seven assets in the order of the contract, each with blocking checks."""
+    """Eight assets in the order of the contract, each with blocking checks."""
     graph = defs.resolve_asset_graph()
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == set(CHAIN)
     for before, after in pairwise(CHAIN):
