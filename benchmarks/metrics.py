@@ -10,6 +10,9 @@ and the price metrics in pandas. It is measured on a sample of tickers and stand
 - `*_compute`: from bars in memory to columns of numbers. `*_database`: from the bars in `ohlcv` to rows in
   `daily_snapshots`: read, computed, rendered as JSON, staged, upserted and committed durably.
 
+- `dealer_volatility`: dealer and volatility metrics of 140 underlyings × 2,000 contracts over a NumPy broadcast
+  of the repricing alone (option_metrics.py).
+
 Every comparison is a line `<name> ratio <number>`: how many times the baseline's rate per ticker-date, in
 wall time on all cores; the best of `--repeats`. CPU seconds, the peak memory of this process and the seconds
 of compilation (none is paid while the cache is there) are printed too. `--symbols 50 --watchlist 4 --dates 5
@@ -34,6 +37,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import option_metrics
 import pandas as pd
 import polars as pl
 import psycopg
@@ -94,6 +98,7 @@ def main() -> None:
             run = partial(from_database, database, symbols, days)
             cost = best(options.repeats, run, prepare=partial(withdraw, database))
         report(f"{name}_database", base, symbols * dates, cost)
+    option_metrics.measure(options.watchlist, options.repeats)
 
 
 def generate(symbols: int, sessions: Sequence[dt.date]) -> pl.DataFrame:
