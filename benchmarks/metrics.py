@@ -46,7 +46,12 @@ import talib
 from ohlcv_load import server_url
 from psycopg import conninfo, sql
 
-from kapman_assets.daily_snapshots import OWN_COLUMNS, SESSIONS_A_TRANSACTION, compute_snapshots
+from kapman_assets.daily_snapshots import (
+    OWN_COLUMNS,
+    batched,
+    compute_snapshots,
+    sessions_a_transaction,
+)
 from kapman_metrics.catalogue import CANDLESTICKS
 from kapman_metrics.price import price_values
 from kapman_metrics.technical import HISTORY_SESSIONS, technical_values
@@ -212,8 +217,8 @@ def from_database(database: Database, symbols: int, days: Sequence[dt.date]) -> 
     """Bars read, snapshots computed and published as the asset does it."""
     with database.connect() as connection:
         known = read_bars(connection, [id_of(number) for number in range(symbols)], days[-1])
-    for start in range(0, len(days), SESSIONS_A_TRANSACTION):
-        frame = compute_snapshots(known, days[start : start + SESSIONS_A_TRANSACTION])
+    for batch in batched(days, sessions_a_transaction(symbols)):
+        frame = compute_snapshots(known, batch)
         with database.connect() as connection:
             staged = stage(connection, DAILY_SNAPSHOTS, frame)
             upsert_staged(connection, DAILY_SNAPSHOTS, staged, [*OWN_COLUMNS, "model_version"])

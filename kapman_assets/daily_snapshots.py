@@ -1,7 +1,7 @@
 """`daily_snapshots`: technical indicators and price metrics at the close of a session."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
@@ -39,7 +39,7 @@ from kapman_assets.watchlists import watchlists
 from kapman_metrics.price import price_values
 from kapman_metrics.quality import JUMP, LONGEST_BREAK, bar_quality
 from kapman_metrics.rendering import json_column
-from kapman_metrics.technical import technical_indicators
+from kapman_metrics.technical import technical_values
 from kapman_metrics.windows import BarWindows
 from kapman_resources import manifest
 from kapman_resources.bars import read_bars
@@ -55,7 +55,7 @@ OWN_COLUMNS = ("technical_indicators_json", "price_metrics_json")
 OWN_PART = DAILY_SNAPSHOTS.only("time", "ticker_id", *OWN_COLUMNS)
 RECENT_DAYS = 30
 """Calendar days for which a split-like jump is news; afterwards the row alone remembers it."""
-SESSIONS_A_TRANSACTION = 25  # bounds memory: 140 symbols × 25 sessions × 5 KB of JSON
+_ROWS_A_TRANSACTION = 5_000  # bounds the memory: a row is 5 KB of JSON
 
 AUDITS = (
     Audit(
@@ -242,8 +242,7 @@ def daily_snapshots(
         context.log.warning(f"No bars of {len(missing)} sessions: {named_sessions(missing)}.")
 
     loads, progress, rows = [], ProgressLog(context.log, "daily_snapshots", len(pending)), 0
-    for start in range(0, len(pending), SESSIONS_A_TRANSACTION):
-        batch = pending[start : start + SESSIONS_A_TRANSACTION]
+    for batch in batched(pending, sessions_a_transaction(len(scope))):
         frame = compute_snapshots(bars, batch)
         for load in publish_snapshots(context, database, batch, frame, config, scope, held):
             loads.append(load)
@@ -251,6 +250,16 @@ def daily_snapshots(
         progress(len(loads), rows)
     context.log.info(f"{len(loads)} sessions computed, {len(kept)} unchanged.")
     return materialized_sessions(context, loads, inputs, unchanged=kept.values())
+
+
+def sessions_a_transaction(tickers: int) -> int:
+    """How many sessions of so many tickers are computed and published together."""
+    return max(1, _ROWS_A_TRANSACTION // max(1, tickers))
+
+
+def batched(sessions: Sequence[dt.date], size: int) -> Iterator[Sequence[dt.date]]:
+    """The sessions in their order, so many at a time."""
+    return (sessions[start : start + size] for start in range(0, len(sessions), size))
 
 
 def sources_of(held: Sources, config: DailySnapshotsConfig) -> Sources:
@@ -292,14 +301,10 @@ def compute_snapshots(bars: pl.DataFrame, sessions: Sequence[dt.date]) -> pl.Dat
         schema={"date": pl.Date, "time": pl.Datetime("us", "UTC")},
     )
     windows = BarWindows.of(bars, sessions)
-    price = json_column({**price_values(windows), **bar_quality(windows)})
     return (
-        technical_indicators(bars, sessions)
-        .join(
-            windows.keys.with_columns(price_metrics_json=price),
-            on=["ticker_id", "date"],
-            how="full",
-            coalesce=True,
+        windows.keys.with_columns(
+            technical_indicators_json=json_column(technical_values(windows)),
+            price_metrics_json=json_column({**price_values(windows), **bar_quality(windows)}),
         )
         .join(closes, on="date")
         .select("time", "ticker_id", *OWN_COLUMNS, model_version=pl.lit(MODEL_VERSION))
