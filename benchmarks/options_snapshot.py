@@ -26,8 +26,6 @@ import os
 import resource
 import secrets
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -44,6 +42,7 @@ import numpy as np
 import polars as pl
 import psycopg
 from isal import igzip
+from ohlcv_load import server_url
 from psycopg import conninfo, sql
 
 from kapman_assets.audits import audit_stage
@@ -326,15 +325,6 @@ def prepare(database: Database, underlyings: Sequence[str]) -> None:
         copy_frame(connection, sql.Identifier("public", TICKERS.name), TICKERS, frame)
         connection.execute("CREATE UNLOGGED TABLE bare (LIKE public.options_chains)")
         connection.execute("ALTER TABLE bare ALTER created_at DROP NOT NULL")
-
-
-def server_url() -> str:
-    """The database server to measure on."""
-    configured = os.environ.get("KAPMAN_TEST_DATABASE_URL")
-    if configured:
-        return configured
-    command = [str(Path(sys.executable).with_name("kapman")), "db", "url"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> None:

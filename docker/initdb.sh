@@ -9,7 +9,7 @@ psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbn
 -- CREATEDB: a repave drops and recreates the database. Its tablespace is named when it does.
 CREATE ROLE kapman LOGIN CREATEDB PASSWORD :'kapman_password';
 GRANT CREATE ON TABLESPACE pg_default TO kapman;
--- The base load proves the foreign key by one query instead of a trigger a row (docs/decisions.md).
+-- Loads hold their tickers once instead of asking a trigger for every row (docs/decisions.md).
 GRANT SET ON PARAMETER session_replication_role TO kapman;
 CREATE DATABASE kapman OWNER kapman TEMPLATE template0;
 REVOKE CONNECT, TEMPORARY ON DATABASE kapman FROM PUBLIC;
