@@ -3,7 +3,7 @@
 import click
 
 from kapman_resources.clock import as_of
-from kapman_resources.demo import demo_environment, stop_demo
+from kapman_resources.demo import demo_settings, stop_demo
 from kapman_resources.embedded import EmbeddedServer, database_url, default_home, remove_embedded
 from kapman_resources.settings import settings
 
@@ -16,7 +16,7 @@ def ready() -> None:
         click.echo(f"Vendor: {configured.api_url} and {configured.s3_endpoint}, as of {as_of()}.")
     else:
         click.echo(f"No vendor credentials: this is the demo market of KapMan's simulator, as of {as_of()}.")
-        demo_environment(configured.home, as_of())
+        demo_settings(configured, as_of(), click.echo)
     database_url(configured)
     click.echo(
         "Database: "

@@ -58,7 +58,7 @@ def simulator(  # noqa: PLR0913  (one argument per option)
     s3_port: int,
     more_faults: tuple[str, ...],
 ) -> None:
-    """Serve the vendor's S3 bucket and REST API on loopback until interrupted.
+    """Serve the vendor's S3 bucket and REST API on loopback until interrupted. Safe.
 
     The first lines printed are the settings that point the platform here; `--env-file` writes them for `source`.
     """

@@ -6,12 +6,14 @@ import itertools
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import date
 from hashlib import md5
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -40,6 +42,7 @@ class ApiServer:
             routes=[
                 Route("/v3/reference/tickers", self._tickers),
                 Route("/v3/snapshot/options/{underlying:path}", self._chain),
+                Route("/at/{session}/v3/snapshot/options/{underlying:path}", self._chain_at),
                 Route("/stocks/v1/splits", self._splits),
             ],
             exception_handlers={404: self._not_found, BadParameter: self._bad_parameter},
@@ -77,6 +80,18 @@ class ApiServer:
             return self._market.chains.get(underlying, [])
 
         return await self._page(request, "options", underlying, select, CONTRACT_LIMIT, CONTRACT_LIMIT_MAX)
+
+    async def _chain_at(self, request: Request) -> Response:
+        """The same at the close of an earlier session, which no vendor offers."""
+        underlying, session = request.path_params["underlying"], _session(request.path_params["session"])
+        if session == self._market.today:
+            return await self._chain(request)
+        rows = self._market.past_chain(underlying, session)
+        if rows is None:
+            raise HTTPException(404)
+        return await self._page(
+            request, "options", underlying, lambda _: rows, CONTRACT_LIMIT, CONTRACT_LIMIT_MAX
+        )
 
     async def _splits(self, request: Request) -> Response:
         def select(parameters: dict[str, str]) -> list[bytes]:
@@ -157,6 +172,13 @@ def _matches(row: Ticker, parameters: dict[str, str]) -> bool:
         and row.symbol == parameters.get("ticker", row.symbol)
         and row.type == parameters.get("type", row.type)
     )
+
+
+def _session(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise BadParameter(f"{text!r} is no date.") from error
 
 
 def _limit(parameters: dict[str, str], default: int, largest: int) -> int:

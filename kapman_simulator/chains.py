@@ -1,22 +1,30 @@
 """Option chains of the generated market at the close of a session, consistent with Black and Scholes.
 
 A chain depends on the seed, the underlying, the session and the number of contracts alone. Spot is the close of the
-session's flat file; implied volatility is the underlying's own, with a term structure and a skew.
+session's flat file; implied volatility is the underlying's own, with a term structure, a skew and the session's mood.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from itertools import repeat
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from kapman_simulator.black_scholes import Valuation, valuation
+from kapman_simulator.contracts import Asset, Contract, Day, Details, Greeks, Quote, Trade
 from kapman_simulator.expiries import expiries, is_monthly
+from kapman_simulator.implied import Mood
 from kapman_simulator.listings import Listing
-from kapman_simulator.randomness import bell, scatter, uniforms, words
+from kapman_simulator.randomness import grow, scatter, uniforms, words
 from kapman_simulator.sessions import all_sessions, close_ns, midnight_ns
 from kapman_simulator.underlyings import DAILY_EXPIRIES, UNDERLYINGS
+
+# Raised when a session's chains come out different from what earlier code made of them.
+MODEL = 2
 
 # What is left of a contract's life at the close of its last session: one hour, so that its greeks are finite.
 LAST_HOUR_YEARS = 1 / 24 / 365
@@ -33,50 +41,50 @@ class _Contracts:
     strike: np.ndarray
     round_strike: np.ndarray  # how many of its steps the strike is a multiple of: 1, 5 or 10
     is_call: np.ndarray
-    moneyness: np.ndarray  # ln(strike/spot) in standard deviations to expiry
+    moneyness: np.ndarray  # ln(strike/spot) in usual standard deviations to expiry
     volatility: np.ndarray
 
 
-def chain(seed: int, listing: Listing, session: date, *, spot: float, contracts: int) -> list[bytes]:
+def chain(
+    seed: int, listing: Listing, session: date, *, spot: float, mood: Mood, contracts: int
+) -> list[bytes]:
     """The chain of one underlying as JSON objects sorted by contract ticker, adjusted contracts among them."""
-    day = session.toordinal()
-    mood = bell(words(seed, f"volatility {listing.symbol}", day, 1))[0]
-    grid = _grid(
-        listing, session, spot, contracts, level=listing.volatility * (1.05 + 0.05 * mood[0]), tilt=mood[1]
-    )
+    grid = _grid(listing, session, spot, contracts, mood)
     value = valuation(spot, grid.strike, grid.years, grid.volatility, grid.is_call)
     identity = (grid.expiry * 10_000_000 + np.rint(grid.strike * 1000).astype(np.int64)) * 2 + grid.is_call
     # One word of a contract's life (its popularity), and two of this session.
     lasting = uniforms(scatter(identity, words(seed, f"interest {listing.symbol}", 0, 1)[:, 0]))
-    today = words(seed, f"trades {listing.symbol}", day, 1)
+    today = words(seed, f"trades {listing.symbol}", session.toordinal(), 1)
     daily, more = uniforms(scatter(identity, today[:, 0])), uniforms(scatter(identity, today[:, 1]))
     interest = _open_interest(listing, grid, lasting, daily)
     rows = _rows(listing, session, spot, grid, value, interest, daily, more)
     if _has_adjusted(listing.symbol):
         rows += [_adjusted(row, listing.symbol) for row in _adjustable(rows)]
-    rows.sort(key=lambda row: str(row["details"]["ticker"]))
-    encoder = msgspec.json.Encoder()
-    return [encoder.encode(row) for row in rows]
+    rows.sort(key=lambda row: row.details.ticker)
+    return list(map(msgspec.json.Encoder().encode, rows))
 
 
-def _grid(
-    listing: Listing, session: date, spot: float, contracts: int, *, level: float, tilt: float
-) -> _Contracts:
+def _grid(listing: Listing, session: date, spot: float, contracts: int, mood: Mood) -> _Contracts:
+    # Strikes are listed by what is usual, not by the day's mood.
+    usual = 1.05 * listing.volatility
     days = expiries(session, contracts, daily=listing.symbol in DAILY_EXPIRIES)
     pairs = max(contracts // 2, len(days))
     parts = []
     for index, day in enumerate(days):
         count = pairs // len(days) + (index < pairs % len(days))
         years = max((day - session).days / 365.0, LAST_HOUR_YEARS)
-        deviation = level * np.sqrt(years + 2 / 365)
+        deviation = usual * np.sqrt(years + 2 / 365)
         step = _step(spot, 4.4 * deviation * spot / count)
         strikes = max(round(spot / step) - count // 2, 1) * step + step * np.arange(count)
         parts.append((np.full(count, day.toordinal()), np.full(count, years), strikes, np.full(count, step)))
     expiry, term, strike, steps = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    moneyness = np.log(strike / spot) / (level * np.sqrt(term + 2 / 365))
-    atm = level * (0.97 + 0.06 * 0.25 / (term + 0.25) + 0.01 * tilt)
+    moneyness = np.log(strike / spot) / (usual * np.sqrt(term + 2 / 365))
+    near = 0.25 / (term + 0.25)
+    # The near expirations feel the mood most: in a fright the term structure slopes downwards.
+    atm = usual * grow(mood.level * (0.35 + 0.65 * near)) * (0.97 + 0.06 * near)
     m = np.clip(moneyness, -3, 3)
-    volatility = np.round(np.maximum(atm * (1 - 0.07 * m + 0.025 * m * m), 0.03), 8)
+    smile = 1 - 0.07 * (1 + 0.3 * mood.skew) * m + 0.025 * m * m
+    volatility = np.round(np.maximum(atm * smile, 0.03), 8)
     multiple = np.rint(strike / steps).astype(np.int64)
     round_strike = np.where(multiple % 10 == 0, 10, np.where(multiple % 5 == 0, 5, 1))
 
@@ -111,10 +119,11 @@ def _open_interest(listing: Listing, grid: _Contracts, lasting: np.ndarray, dail
     weight = (
         np.exp(-0.9 * np.abs(grid.moneyness))
         * np.array([0.6, 1.5, 3.0])[np.searchsorted([5, 10], grid.round_strike, side="right")]
-        * np.where(monthly, 2.0, np.where(grid.years < 0.06, 0.8, 0.35))
+        # It grows as the expiration comes nearer; the monthlies have theirs early.
+        * np.where(monthly, 2.2 / (1 + grid.years), 0.9 / (1 + 12 * grid.years))
     )
     popularity = 3.0 * lasting[:, 0] * lasting[:, 1] + 0.05
-    return np.rint(typical * weight * popularity * (0.92 + 0.16 * daily[:, 0])).astype(np.int64)
+    return np.rint(typical * weight * popularity * (0.96 + 0.08 * daily[:, 0])).astype(np.int64)
 
 
 def _traded_volume(grid: _Contracts, interest: np.ndarray, daily: np.ndarray) -> np.ndarray:
@@ -131,138 +140,117 @@ def _rows(  # noqa: PLR0913  (the columns of a chain)
     interest: np.ndarray,
     daily: np.ndarray,
     more: np.ndarray,
-) -> list[dict[str, Any]]:
+) -> list[Contract]:
+    """The standard contracts in the vendor's shape, calls before puts."""
     price = np.maximum(value.price, 0.0)
     tick = np.where(price < 3, 0.01, 0.05)
     half = np.maximum(tick, price * (0.004 + 0.012 * daily[:, 3]))
     bid = np.round(np.maximum(np.floor((price - half) / tick) * tick, 0), 2)
     ask = np.round(np.ceil((price + half) / tick) * tick, 2)
     last = np.round(np.maximum(bid + (ask - bid) * more[:, 0], 0.01), 2)
-    volume = _traded_volume(grid, interest, daily)
     middle = np.round((bid + ask) / 2, 4)
     even = np.round(grid.strike + np.where(grid.is_call, middle, -middle), 4)
-    columns = {
-        "expiry": [date.fromordinal(int(day)).isoformat() for day in grid.expiry],
-        "strike": grid.strike.tolist(),
-        "is_call": grid.is_call.tolist(),
-        "volatility": grid.volatility.tolist(),
-        **{name: np.round(getattr(value, name), 8).tolist() for name in ("delta", "gamma", "theta", "vega")},
-        "interest": interest.tolist(),
-        "volume": volume.tolist(),
-        "bid": bid.tolist(),
-        "ask": ask.tolist(),
-        "last": last.tolist(),
-        "middle": middle.tolist(),
-        "even": even.tolist(),
-        "to_even": np.round(even - spot, 4).tolist(),
-        "sizes": np.rint(1 + 250 * more[:, 1]).astype(np.int64).tolist(),
-        "chance": more[:, 2].tolist(),
-        "ago": np.rint(more[:, 3] * 6 * 3600).astype(np.int64).tolist(),
-    }
-    known = all_sessions()
-    earlier = [midnight_ns(day) for day in known[max(known.index(session) - 4, 0) : known.index(session)]]
-    moments = _Moments(midnight_ns(session), close_ns(session), earlier or [midnight_ns(session)])
-    names = list(columns)
-    root = listing.symbol.replace(".", "")
-    return [
-        _contract(listing.symbol, root, spot, moments, dict(zip(names, cells, strict=True)))
-        for cells in zip(*columns.values(), strict=True)
-    ]
-
-
-@dataclass
-class _Moments:
-    """Nanoseconds since the epoch: the session's midnight and close, and the midnights of the sessions before it."""
-
-    midnight: int
-    close: int
-    earlier: list[int]
-
-
-def _contract(symbol: str, root: str, spot: float, at: _Moments, c: dict[str, Any]) -> dict[str, Any]:
-    """One contract in the vendor's shape."""
-    letter = "C" if c["is_call"] else "P"
-    yymmdd = c["expiry"][2:].replace("-", "")
-    row: dict[str, Any] = {
-        "break_even_price": c["even"],
-        "day": _day_bar(at, c),
-        "details": {
-            "contract_type": "call" if c["is_call"] else "put",
-            "exercise_style": "american",
-            "expiration_date": c["expiry"],
-            # A few hundredths of the contracts of the real market deliver something else than a hundred shares.
-            "shares_per_contract": 10 if c["chance"] < 0.003 else 100,
-            "strike_price": int(c["strike"]) if c["strike"].is_integer() else c["strike"],
-            "ticker": f"O:{root}{yymmdd}{letter}{round(c['strike'] * 1000):08d}",
-        },
-        "greeks": {name: c[name] for name in ("delta", "gamma", "theta", "vega")},
-        "implied_volatility": c["volatility"],
-        "last_quote": {
-            "ask": c["ask"],
-            "ask_size": c["sizes"],
-            "bid": c["bid"],
-            "bid_size": 251 - c["sizes"],
-            "last_updated": at.close,
-            "midpoint": c["middle"],
-            "timeframe": "REAL-TIME",
-        },
-        "last_trade": {
-            "conditions": [209],
-            "exchange": 316,
-            "price": c["last"],
-            "sip_timestamp": at.close - c["ago"] * 1_000_000_000,
-            "size": 1 + c["sizes"] % 9,
-            "timeframe": "REAL-TIME",
-        },
-        "open_interest": c["interest"],
-        "underlying_asset": {
-            "change_to_break_even": c["to_even"],
-            "last_updated": at.close,
-            "price": spot,
-            "ticker": symbol,
-            "timeframe": "REAL-TIME",
-        },
-    }
-    if c["volume"] == 0 and c["chance"] > 0.5:
-        del row["last_trade"]
-    # The vendor has no greeks where its own solver finds no volatility: deep in the money, most of all.
-    if abs(c["delta"]) > 0.985:
-        del row["implied_volatility"]
-        if c["chance"] < 0.5:
-            del row["greeks"]
-        else:
-            row["greeks"] = {}
-    elif c["chance"] > 0.99:
-        del row["implied_volatility"]
-    return row
-
-
-def _day_bar(at: _Moments, c: dict[str, Any]) -> dict[str, Any]:
-    """The bar of this session; an older session's if there was no trade in it; empty if there never was one."""
-    if c["volume"] == 0 and c["chance"] > 0.5:
-        return {}
-    stale = c["volume"] == 0
-    volume = 1 + c["sizes"] % 40 if stale else c["volume"]
-    close = c["last"]
-    swing = 0.03 + 0.1 * c["chance"]
-    previous = max(round(close * (1 + swing * (c["chance"] - 0.5)), 2), 0.01)
-    opening = max(round(close * (1 + swing * (0.5 - c["chance"])), 2), 0.01)
-    high, low = (
-        round(max(close, opening) * (1 + swing / 4), 2),
-        max(round(min(close, opening) * (1 - swing / 4), 2), 0.01),
+    volume = _traded_volume(grid, interest, daily)
+    sizes = np.rint(1 + 250 * more[:, 1]).astype(np.int64)
+    chance = more[:, 2]
+    untouched = (volume == 0) & (chance > 0.5)
+    close = close_ns(session)
+    ago = np.rint(more[:, 3] * 6 * 3600).astype(np.int64) * 1_000_000_000
+    quotes = map(
+        Quote, ask.tolist(), sizes.tolist(), bid.tolist(), (251 - sizes).tolist(), repeat(close),
+        middle.tolist(),
+    )  # fmt: skip
+    trades = map(
+        Trade, repeat((209,)), repeat(316), last.tolist(), (close - ago).tolist(), (1 + sizes % 9).tolist()
     )
-    return {
-        "change": round(close - previous, 2),
-        "change_percent": round(100 * (close - previous) / previous, 4),
-        "close": close,
-        "high": high,
-        "last_updated": at.earlier[c["sizes"] % len(at.earlier)] if stale else at.midnight,
-        "low": low,
-        "open": opening,
-        "previous_close": previous,
-        "volume": volume,
-        "vwap": round((high + low + close) / 3, 4),
-    }
+    assets = map(
+        Asset, np.round(even - spot, 4).tolist(), repeat(close), repeat(spot), repeat(listing.symbol)
+    )
+    greeks, volatilities = _solved(grid, value, chance)
+    return list(
+        map(
+            Contract,
+            even.tolist(),
+            _either({}, _day_bars(session, last, volume, sizes, chance), untouched),
+            _details(listing.symbol, grid, chance),
+            greeks,
+            volatilities,
+            quotes,
+            _either(UNSET, trades, untouched),
+            interest.tolist(),
+            assets,
+        )
+    )
+
+
+def _either(instead: Any, rows: Iterable[Any], where: np.ndarray) -> list[Any]:
+    """The rows, with something else instead where the mask says so."""
+    return [instead if masked else row for masked, row in zip(where.tolist(), rows, strict=False)]
+
+
+def _details(symbol: str, grid: _Contracts, chance: np.ndarray) -> Iterable[Details]:
+    root = symbol.replace(".", "")
+    days = {int(day): date.fromordinal(int(day)).isoformat() for day in np.unique(grid.expiry)}
+    expiry = [days[day] for day in grid.expiry.tolist()]
+    tickers = [
+        f"O:{root}{day[2:4]}{day[5:7]}{day[8:]}{'C' if call else 'P'}{thousandths:08d}"
+        for day, call, thousandths in zip(
+            expiry, grid.is_call.tolist(), np.rint(grid.strike * 1000).astype(np.int64).tolist(), strict=True
+        )
+    ]
+    return map(
+        Details,
+        ["call" if call else "put" for call in grid.is_call.tolist()],
+        repeat("american"),
+        expiry,
+        # A few hundredths of the contracts of the real market deliver something else than a hundred shares.
+        np.where(chance < 0.003, 10, 100).tolist(),
+        [int(strike) if strike.is_integer() else strike for strike in grid.strike.tolist()],
+        tickers,
+    )
+
+
+def _solved(grid: _Contracts, value: Valuation, chance: np.ndarray) -> tuple[list[Any], list[Any]]:
+    """Greeks and implied volatilities.
+
+    The vendor has none where its own solver finds no volatility: deep in the money, most of all.
+    """
+    rounded = [np.round(column, 8) for column in (value.delta, value.gamma, value.theta, value.vega)]
+    deep = np.abs(rounded[0]) > 0.985
+    greeks = map(Greeks, *(column.tolist() for column in rounded))
+    return (
+        _either(UNSET, _either({}, greeks, deep & (chance >= 0.5)), deep & (chance < 0.5)),
+        _either(UNSET, grid.volatility.tolist(), deep | (chance > 0.99)),
+    )
+
+
+def _day_bars(
+    session: date, close: np.ndarray, volume: np.ndarray, sizes: np.ndarray, chance: np.ndarray
+) -> Iterable[Day]:
+    """The bar of this session; an older session's where there was no trade in it."""
+    known = all_sessions()
+    index = known.index(session)
+    midnight = midnight_ns(session)
+    earlier = np.array([midnight_ns(day) for day in known[max(index - 4, 0) : index]] or [midnight])
+    stale = volume == 0
+    swing = 0.03 + 0.1 * chance
+    previous = np.maximum(np.round(close * (1 + swing * (chance - 0.5)), 2), 0.01)
+    opening = np.maximum(np.round(close * (1 + swing * (0.5 - chance)), 2), 0.01)
+    high = np.round(np.maximum(close, opening) * (1 + swing / 4), 2)
+    low = np.maximum(np.round(np.minimum(close, opening) * (1 - swing / 4), 2), 0.01)
+    return map(
+        Day,
+        np.round(close - previous, 2).tolist(),
+        np.round(100 * (close - previous) / previous, 4).tolist(),
+        close.tolist(),
+        high.tolist(),
+        np.where(stale, earlier[sizes % len(earlier)], midnight).tolist(),
+        low.tolist(),
+        opening.tolist(),
+        previous.tolist(),
+        np.where(stale, 1 + sizes % 40, volume).tolist(),
+        np.round((high + low + close) / 3, 4).tolist(),
+    )
 
 
 def _has_adjusted(symbol: str) -> bool:
@@ -270,23 +258,19 @@ def _has_adjusted(symbol: str) -> bool:
     return UNDERLYINGS.index(symbol) % 5 == 0
 
 
-def _adjustable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _adjustable(rows: list[Contract]) -> list[Contract]:
     """Contracts across the chain that get an adjusted twin."""
     return rows[len(rows) // (2 * ADJUSTED_PER_CHAIN) :: max(len(rows) // ADJUSTED_PER_CHAIN, 1)]
 
 
-def _adjusted(row: dict[str, Any], symbol: str) -> dict[str, Any]:
+def _adjusted(row: Contract, symbol: str) -> Contract:
     """The adjusted twin of a contract: same expiration, strike and type; other root, deliverable and interest."""
     root = symbol.replace(".", "")
-    details = row["details"]
-    suffix = details["ticker"].removeprefix(f"O:{root}")
-    return {
-        **row,
-        "details": {
-            **details,
-            "additional_underlyings": [{"amount": 21.5, "type": "currency", "underlying": "USD"}],
-            "shares_per_contract": 150,
-            "ticker": f"O:{root}1{suffix}",
-        },
-        "open_interest": row["open_interest"] // 20,
-    }
+    suffix = row.details.ticker.removeprefix(f"O:{root}")
+    details = msgspec.structs.replace(
+        row.details,
+        additional_underlyings=[{"amount": 21.5, "type": "currency", "underlying": "USD"}],
+        shares_per_contract=150,
+        ticker=f"O:{root}1{suffix}",
+    )
+    return msgspec.structs.replace(row, details=details, open_interest=row.open_interest // 20)

@@ -1,5 +1,6 @@
 """What the two servers serve, wherever it comes from: generated, or read from a dataset."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
@@ -34,7 +35,8 @@ class Market:
     name: of the vendor; the platform keeps archives of differently named vendors apart.
     today: the session that the option chains belong to. files: bucket key → object, in order of the keys.
     tickers: sorted by symbol. chains: underlying → JSON objects of its contracts in the order of the pages.
-    splits: newest first. notes: sentences for the person who started the simulator.
+    splits: newest first. notes: sentences for the person who started the simulator. past_chain: the chain of an
+    underlying at the close of an earlier session, empty if it has none; None for a session that isn't known.
     """
 
     name: str
@@ -44,3 +46,4 @@ class Market:
     chains: dict[str, list[bytes]]
     splits: list[Split] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    past_chain: Callable[[str, date], list[bytes] | None] = lambda underlying, session: None

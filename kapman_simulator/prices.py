@@ -69,7 +69,7 @@ def _block(seed: int, listings: list[Listing], sessions: tuple[date, ...]) -> Ba
     common = np.clip(common, -0.95 * volatility, 0.95 * volatility)
     own = np.sqrt(volatility * volatility - common * common)
     step = common * market[:, np.newaxis] + own * bell(draws[:, :, 0])
-    log_price = _reverting_sum(step)[end - keep - 1 if end > keep else 0 :]
+    log_price = reverting_sum(step, REVERSION)[end - keep - 1 if end > keep else 0 :]
     if end == keep:  # the very first session has no session before it
         log_price = np.concatenate([np.zeros((1, len(listings))), log_price])
 
@@ -90,9 +90,12 @@ def _block(seed: int, listings: list[Listing], sessions: tuple[date, ...]) -> Ba
     return _rounded(opening, high, low, close, volume, traded, draws[:, :, 3])
 
 
-def _reverting_sum(step: np.ndarray) -> np.ndarray:
-    """x[t] = a·x[t−1] + step[t] from x = 0, along the first axis (a discrete Ornstein–Uhlenbeck process)."""
-    keep = 1.0 - REVERSION / SESSIONS_PER_YEAR
+def reverting_sum(step: np.ndarray, reversion: float) -> np.ndarray:
+    """x[t] = a·x[t−1] + step[t] from x = 0, along the first axis (a discrete Ornstein–Uhlenbeck process).
+
+    reversion: per year; a = 1 − reversion/252.
+    """
+    keep = 1.0 - reversion / SESSIONS_PER_YEAR
     path = np.empty_like(step)
     level = np.zeros(step.shape[1])
     for index in range(len(step)):

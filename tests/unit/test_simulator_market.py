@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from datetime import UTC, date, datetime
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,46 @@ def test_a_later_day_and_a_larger_market_only_add() -> None:
     by_symbol = {row["ticker"]: row for row in rows_of(larger, TODAY)}
     assert all(by_symbol[row["ticker"]] == row for row in rows_of(small, TODAY))
     assert {row.json for row in small.tickers} <= {row.json for row in larger.tickers}
+
+
+def test_a_past_session_has_the_chains_that_it_had_on_its_day() -> None:
+    """Whoever asks later, of a market of another size, gets what was shown then; but never a day that is to come."""
+    now = generate(MarketOptions(symbols=100, sessions=30, underlyings=4, contracts=80, today=TODAY))
+    for day in (date(2026, 11, 19), date(2026, 10, 26)):
+        then = generate(MarketOptions(symbols=60, sessions=5, underlyings=3, contracts=80, today=day))
+        assert {name: now.past_chain(name, day) for name in then.chains} == then.chains
+    assert now.past_chain("TPC", date(2026, 11, 19)) == []
+    for unknown in (date(2026, 11, 23), date(2026, 11, 21), date(2026, 9, 1)):
+        assert now.past_chain("AAPL", unknown) is None
+
+
+def test_chains_live_from_session_to_session() -> None:
+    """Volatility moves against the market and back to its height; a contract's interest is a story, not a draw."""
+    market = generate(MarketOptions(symbols=60, sessions=253, underlyings=32, contracts=60, today=TODAY))
+    sessions = [date.fromisoformat(key[-17:-7]) for key in market.files]
+
+    def of(symbol: str) -> list[dict[str, dict]]:
+        chains = [[json.loads(row) for row in market.past_chain(symbol, day) or []] for day in sessions]
+        return [{row["details"]["ticker"]: row for row in chain} for chain in chains]
+
+    spy = of("SPY")
+    ivs = np.log(
+        [
+            np.mean([c["implied_volatility"] for c in chain.values() if "implied_volatility" in c])
+            for chain in spy
+        ]
+    )
+    spot = np.log([next(iter(chain.values()))["underlying_asset"]["price"] for chain in spy])
+    assert np.corrcoef(np.diff(ivs), np.diff(spot))[0, 1] < -0.3
+    assert 0.04 < ivs.std() < 0.2
+    assert np.corrcoef(ivs[1:], ivs[:-1])[0, 1] > 0.7
+    interest = [
+        (earlier[ticker]["open_interest"], chain[ticker]["open_interest"])
+        for earlier, chain in pairwise(spy)
+        for ticker in chain.keys() & earlier.keys()
+    ]
+    changes = [abs(now - before) / before for before, now in interest if before >= 100]
+    assert 0 < np.median(changes) < 0.15
 
 
 def test_another_seed_is_another_market() -> None:
