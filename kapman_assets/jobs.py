@@ -8,6 +8,7 @@ import dagster as dg
 
 from kapman_assets.daily_snapshots import daily_snapshots
 from kapman_assets.dealer_metrics import dealer_metrics
+from kapman_assets.freshness import NEW_YORK
 from kapman_assets.ohlcv import ohlcv
 from kapman_assets.options_chains import options_chains
 from kapman_assets.partitions import SESSIONS
@@ -20,8 +21,6 @@ from kapman_resources import structure
 from kapman_resources.clock import as_of
 from kapman_resources.sessions import is_session
 from kapman_resources.settings import settings
-
-NEW_YORK = "America/New_York"
 
 _span = SESSIONS.get_partition_keys()
 
@@ -60,7 +59,8 @@ daily_options = dg.define_asset_job(
     "daily_options",
     selection=dg.AssetSelection.assets(options_chains),
     description="Archives and loads the option chains at the close of the session: now or never. Safe to repeat.",
-    tags={"kapman/operation": "safe"},
+    # The queue must not be held for hours by a fetch that hangs: the snapshot can be tried again until the open.
+    tags={"kapman/operation": "safe", "dagster/max_runtime": "3600"},
 )
 
 refresh = dg.define_asset_job(
@@ -82,7 +82,7 @@ validate = dg.define_asset_job(
     "validate",
     selection=dg.AssetSelection.all_asset_checks(),
     description="Runs every asset check and changes nothing.",
-    tags={"kapman/operation": "safe"},
+    tags={"kapman/operation": "safe", "dagster/max_runtime": "3600"},
 )
 
 
@@ -90,7 +90,7 @@ validate = dg.define_asset_job(
 def drop_expired_chunks(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
     """Drop whole chunks older than 730 days where the edition has no retention policy of its own."""
     database.hold()
-    dropped = structure.drop_expired_chunks(database.database, as_of())
+    dropped = structure.drop_expired_chunks(database.owner, as_of())
     context.log.info(f"{len(dropped)} chunks dropped: {', '.join(dropped) or 'none had expired'}.")
 
 
@@ -99,7 +99,7 @@ def drop_expired_chunks(context: dg.OpExecutionContext, database: DatabaseResour
         "Retention of 730 days where no policy is on duty (the Apache edition, or a today pinned by"
         " `KAPMAN_AS_OF`): drops whole expired chunks, as the Community edition's policy does by itself."
     ),
-    tags={"kapman/operation": "destructive"},
+    tags={"kapman/operation": "destructive", "dagster/max_runtime": "1800"},
 )
 def enforce_retention() -> None:
     """See the description."""
@@ -109,7 +109,7 @@ def enforce_retention() -> None:
 ON_DUTY = settings().has_vendor and settings().as_of is None
 """A real vendor's snapshot is lost if nobody takes it, so its schedules and sensors run from the start; the
 demo's wait to be switched on."""
-_STATUS = dg.DefaultScheduleStatus.RUNNING if ON_DUTY else dg.DefaultScheduleStatus.STOPPED
+STATUS = dg.DefaultScheduleStatus.RUNNING if ON_DUTY else dg.DefaultScheduleStatus.STOPPED
 DAILY_LOAD = dt.time(11, 30)
 """New York, on the day after a session: its flat file appears about 11:00."""
 
@@ -129,7 +129,7 @@ def session_request(session: dt.date, what: str) -> dg.RunRequest | dg.SkipReaso
     job=daily,
     cron_schedule=f"{DAILY_LOAD.minute} {DAILY_LOAD.hour} * * *",
     execution_timezone=NEW_YORK,
-    default_status=_STATUS,
+    default_status=STATUS,
     description="11:30 New York on the day after a session, when its flat file is there.",
 )
 def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -142,7 +142,7 @@ def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
     job=daily_options,
     cron_schedule="15 17 * * *",
     execution_timezone=NEW_YORK,
-    default_status=_STATUS,
+    default_status=STATUS,
     description="17:15 New York on the session itself, after the close and after delayed quotes have settled.",
 )
 def daily_options_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -155,7 +155,7 @@ def daily_options_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     job=enforce_retention,
     cron_schedule="0 3 * * *",
     execution_timezone=NEW_YORK,
-    default_status=_STATUS,
+    default_status=STATUS,
     description="Every night at 03:00 New York.",
 )
 def retention_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:

@@ -18,18 +18,22 @@ from kapman_resources.demo import vendor_settings
 from kapman_resources.embedded import database_url
 from kapman_resources.flat_files import FlatFiles
 from kapman_resources.sessions import RETENTION_DAYS, retained_sessions, session_close
-from kapman_resources.settings import Settings, settings
+from kapman_resources.settings import Settings, SettingsError, settings
 from kapman_resources.vault import Vault
 from kapman_resources.vendor_api import VendorApi
 
 
 class DatabaseResource(dg.ConfigurableResource):
-    """The one TimescaleDB database: `DATABASE_URL`, else the embedded server, started on first use."""
+    """The one TimescaleDB database: `DATABASE_URL`, else the embedded server, started on first use.
+
+    Its structure is the owner's (`owner`); rows are loaded and read by the role of `KAPMAN_LOADER_URL`, if that
+    is given.
+    """
 
     _held: ExitStack = PrivateAttr(default_factory=ExitStack)
     _exclusive: bool | None = PrivateAttr(default=None)
     _holder: str = PrivateAttr(default="kapman")
-    _database: Database | None = PrivateAttr(default=None)
+    _owner: Database | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Remember on whose behalf this process works, for the lock's sentence."""
@@ -42,11 +46,16 @@ class DatabaseResource(dg.ConfigurableResource):
         self._exclusive = None
 
     @property
+    def owner(self) -> Database:
+        """Where the database is, as the role that owns it: for the structure and for whole chunks."""
+        if self._owner is None:
+            self._owner = Database(database_url(settings()), self._holder)
+        return self._owner
+
+    @property
     def database(self) -> Database:
-        """Where the database is."""
-        if self._database is None:
-            self._database = Database(database_url(settings()), self._holder)
-        return self._database
+        """Where the database is, as the role that loads it."""
+        return loader_of(self.owner)
 
     @contextmanager
     def connect(self, *, autocommit: bool = False) -> Iterator[Connection]:
@@ -58,7 +67,7 @@ class DatabaseResource(dg.ConfigurableResource):
         """Hold the platform's lock until the run ends: exclusive for a repave, shared for a load."""
         if self._exclusive is None or (exclusive and not self._exclusive):
             self._held.close()
-            self._held.enter_context(self.database.lock(exclusive=exclusive))
+            self._held.enter_context(self.owner.lock(exclusive=exclusive))
             self._exclusive = exclusive
 
     def audit_parameters(self) -> dict[str, Any]:
@@ -73,12 +82,30 @@ class DatabaseResource(dg.ConfigurableResource):
         }
 
 
+def loader_of(owner: Database) -> Database:
+    """The same database as the role that loads rows: that of `KAPMAN_LOADER_URL`, else the owner itself.
+
+    Raises:
+        SettingsError: `KAPMAN_LOADER_URL` names another database.
+    """
+    url, password = settings().loader_url, settings().loader_password
+    if url is None:
+        return owner
+    loader = Database(url.get_secret_value(), owner.holder)
+    if loader.name != owner.name:
+        raise SettingsError(
+            f"KAPMAN_LOADER_URL names database {loader.name!r}, and DATABASE_URL names {owner.name!r}.",
+            fix="Name the same database in both; they differ in the user alone.",
+        )
+    return loader.with_password(password.get_secret_value()) if password else loader
+
+
 class VendorResource(dg.ConfigurableResource):
     """The vendor's flat files and REST API; without credentials the demo's simulator stands in."""
 
     @cached_property
     def _settings(self) -> Settings:
-        return vendor_settings()
+        return vendor_settings(dg.get_dagster_logger().info)
 
     @property
     def name(self) -> str:

@@ -6,12 +6,16 @@ from functools import partial
 
 import click
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
-from kapman_resources.connection_errors import explain, require_timescaledb
-from kapman_resources.embedded import EmbeddedServer, default_home
+from kapman_resources.connection_errors import explain, parse, require_timescaledb
+from kapman_resources.database import MAINTENANCE_DATABASE, Database
+from kapman_resources.embedded import EmbeddedServer, database_url, default_home
 from kapman_resources.errors import DatabaseError
+from kapman_resources.hosts import verified
 from kapman_resources.settings import settings
+from kapman_resources.structure import grant_access, make_roles
+from kapman_resources.structure.roles import ROLES, script
 
 NOTHING_DONE = (
     "DATABASE_URL names a server of your own, so there is nothing to {verb} here and nothing was done."
@@ -25,7 +29,7 @@ def db() -> None:
 
 @db.command()
 def start() -> None:
-    """Start the embedded server; the first time, fetch and create it."""
+    """Start the embedded server; the first time, fetch and create it. Safe."""
     if _external():
         click.echo(NOTHING_DONE.format(verb="start"))
         return
@@ -36,7 +40,7 @@ def start() -> None:
 
 @db.command()
 def stop() -> None:
-    """Stop the embedded server, ending its sessions; the data stay."""
+    """Stop the embedded server, ending its sessions. Safe: the data stay."""
     if _external():
         click.echo(NOTHING_DONE.format(verb="stop"))
         return
@@ -46,7 +50,7 @@ def stop() -> None:
 
 @db.command()
 def status() -> None:
-    """Tell which server is used, and in which state and version it is."""
+    """Tell which server is used, and in which state and version it is. Safe."""
     facts = _external_facts(url) if (url := _external()) else _embedded_facts()
     for name, value in facts.items():
         if value is not None:
@@ -56,7 +60,7 @@ def status() -> None:
 @db.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on the platform's database; ARGUMENTS go to psql, such as -f FILE or -c SQL."""
+    """Open psql on the platform's database; ARGUMENTS go to psql, such as -f FILE or -c SQL. As safe as these."""
     embedded = _embedded()
     url = _external() or embedded.ensure()
     try:
@@ -65,17 +69,47 @@ def psql(arguments: tuple[str, ...]) -> None:
         if (found := shutil.which("psql")) is None:
             raise
         program = found
-    # Everybody on the machine can read the arguments of a program, so the password goes another way.
-    target = _parsed(url)
+    # Everybody on the machine can read the arguments of a program, so the password goes another way. A key's
+    # has none; psql asks for it.
+    target = parse(verified(url))
     environment = dict(os.environ)
     if password := target.pop("password", None):
         environment["PGPASSWORD"] = password
+    target.pop("sslpassword", None)
     os.execve(program, [program, "--dbname", make_conninfo("", **target), *arguments], environment)  # noqa: S606
+
+
+@db.command()
+@click.option(
+    "--apply", is_flag=True, help="Make the missing roles and grant the rights, as DATABASE_URL's role."
+)
+def roles(apply: bool) -> None:
+    """Print the SQL of the roles with least privilege: owner, loader, reader. Safe: existing roles stay as they are."""
+    database = Database(database_url(settings()), "kapman db roles")
+    if not apply:
+        click.echo(
+            "-- For psql as an administrator, connected to this database. A pave grants the rights below by itself,"
+            "\n-- so on a database that isn't paved yet those that fail are none to worry about."
+        )
+        click.echo(script(database.name))
+        return
+    with database.connect(autocommit=True, database=MAINTENANCE_DATABASE) as server:
+        made = make_roles(server)
+    if database.exists():
+        with database.connect(autocommit=True) as connection:
+            grant_access(connection)
+    for role in ROLES:
+        if role in made:
+            click.echo(
+                f"{role}: made, without a password; give it one: kapman db psql -c '\\password {role}'"
+            )
+        else:
+            click.echo(f"{role}: was there and is left as it was; its rights are granted.")
 
 
 @db.command("url")
 def print_url() -> None:
-    """Print the connection URL and nothing else."""
+    """Print the connection URL, password included, and nothing else; for a session of psql, `kapman db psql`. Safe."""
     click.echo(_external() or _embedded().url())
 
 
@@ -88,18 +122,10 @@ def _external() -> str | None:
     return configured.get_secret_value() if configured else None
 
 
-def _parsed(url: str) -> dict[str, str]:
-    try:
-        return {name: str(value) for name, value in conninfo_to_dict(url).items()}
-    except psycopg.ProgrammingError as error:
-        # The original would show the URL, and the password in it.
-        raise explain(error, url) from None
-
-
 def _external_facts(url: str) -> dict[str, object]:
-    _parsed(url)
+    parse(url)
     try:
-        with psycopg.connect(url, connect_timeout=10) as conn:
+        with psycopg.connect(verified(url), connect_timeout=10) as conn:
             facts = require_timescaledb(conn)
             return {
                 "server": f"{conn.info.host}:{conn.info.port} (DATABASE_URL)",

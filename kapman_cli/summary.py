@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import click
 import dagster as dg
 
+from kapman_assets.failures import failure_sentence
 from kapman_assets.order import CHAIN
-from kapman_assets.schema import REPAVE_JOB
+from kapman_assets.plan import REPAVE_JOB, newest_run
 from kapman_resources import manifest
 from kapman_resources.content_hash import database_hashes
 from kapman_resources.database import Connection, Database
@@ -34,12 +35,11 @@ class StepRecord:
 def summary(job: str) -> None:
     """Show the last run: per asset rows, sessions, seconds, checks and content hash. Safe: reads only."""
     with dg.DagsterInstance.get() as instance:
-        runs = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
-        if not runs:
+        run = newest_run(instance, dg.RunsFilter(job_name=job))
+        if run is None:
             raise click.ClickException(
                 f"No run of job {job!r} is recorded; start one: dagster job execute -m kapman_assets -j {job}"
             )
-        run = runs[0]
         steps = step_records(instance, run.dagster_run.run_id)
     took = f" in {run.end_time - run.start_time:.1f} s" if run.start_time and run.end_time else ""
     outcome = run.dagster_run.status.value.lower()
@@ -77,19 +77,8 @@ def step_records(instance: dg.DagsterInstance, run_id: str) -> dict[str, StepRec
             if event.event_type is dg.DagsterEventType.STEP_SUCCESS:
                 record.seconds = event.step_success_data.duration_ms / 1000
             else:
-                record.failed = _sentence(event)
+                record.failed = failure_sentence(event)
     return steps
-
-
-def _sentence(event: dg.DagsterEvent) -> str:
-    """Why a step failed: the sentence made for people, else the innermost error."""
-    failure = event.step_failure_data
-    if failure.user_failure_data and failure.user_failure_data.description:
-        return failure.user_failure_data.description
-    error = failure.error
-    while error and error.cause:
-        error = error.cause
-    return error.message.strip() if error else "see the run's log"
 
 
 def table_lines(connection: Connection, steps: dict[str, StepRecord]) -> Iterator[str]:

@@ -10,6 +10,10 @@ import click
 
 from kapman_resources.settings import PROJECT
 
+GROUPS = ("1_structure", "2_reference", "3_market_data", "4_metrics")
+"""Of the assets, in the order of the contract; the web interface shows them closed unless it is asked otherwise."""
+LINEAGE = f"/asset-groups?expanded={','.join(f'global@global:{group}' for group in GROUPS)}"
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -28,6 +32,7 @@ def ui(host: str, port: int) -> None:
     signal.signal(signal.SIGTERM, interrupt)
     dagster = Path(sys.executable).with_name("dagster")
     click.echo(f"Dagster: http://{host}:{port}  (Ctrl-C ends it)")
+    click.echo(f"The chain, every group open: http://{host}:{port}{LINEAGE}")
     # A session of its own: the terminal's Ctrl-C reaches it once, through us.
     children.append(
         subprocess.Popen(

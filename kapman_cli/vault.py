@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from kapman_resources.demo import vendor_settings
+from kapman_resources.demo import archive_settings
 from kapman_resources.errors import KapmanError, Refused, SourceError
 from kapman_resources.settings import settings
 from kapman_resources.vault import KINDS, Contents, Kind, Manifest, Vault, VaultReport, Version
@@ -37,7 +37,7 @@ def list_archives(session: dt.datetime | None, as_json: bool) -> None:
 
     One line a session, or of SESSION one line a subject. Bytes are counted before compression.
     """
-    archive = Vault.from_settings(vendor_settings())
+    archive = Vault.from_settings(archive_settings())
     found = (archive.contents(kind, day) for kind, day in _archived(archive, session))
     if as_json:
         click.echo(json.dumps([_described(one, subjects=session is not None) for one in found], indent=1))
@@ -56,7 +56,7 @@ def verify(session: dt.datetime | None, as_json: bool) -> None:
 
     Reads every page, superseded ones too, or those of SESSION, and compares hashes. Exit code 1 when anything is damaged, or SESSION is not archived.
     """
-    archive = Vault.from_settings(vendor_settings())
+    archive = Vault.from_settings(archive_settings())
     reports: list[tuple[Kind, dt.date, VaultReport]] = []
     for kind, day in _archived(archive, session):
         reports.append((kind, day, archive.verify(kind, day)))
@@ -110,7 +110,7 @@ def replay(session: dt.datetime, last: dt.datetime | None) -> None:
     """
     from kapman_cli.runs import load_again  # noqa: PLC0415  (imported late, as Dagster comes with it)
 
-    store, first, until = Vault.from_settings(vendor_settings()), session.date(), (last or session).date()
+    store, first, until = Vault.from_settings(archive_settings()), session.date(), (last or session).date()
     covered = [day for day in store.sessions("options") if first <= day <= until]
     if not covered:
         span = f"{first}" if first == until else f"{first} to {until}"

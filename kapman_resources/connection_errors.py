@@ -17,6 +17,12 @@ GET_TIMESCALEDB = (
     "DATABASE_URL is unset; or install the package postgresql-<version>-timescaledb on that server."
 )
 
+NO_URL = "DATABASE_URL isn't a PostgreSQL connection URL."
+WRITE_URL = (
+    "Write it as postgresql://user:password@host:port/database, or unset it for the embedded server. In the "
+    "password @ is %40, / is %2F, : is %3A, ? is %3F and % is %25; or leave it out and set PGPASSWORD."
+)
+
 # libpq knows no error codes before a session exists, so its text has to do: (pattern, what, fix), with the
 # names of `_names` in braces.
 SENTENCES = [
@@ -56,6 +62,28 @@ SENTENCES = [
         "Try again in a moment.",
     ),
     (
+        r"server does not support SSL",
+        "The database server at {server} doesn't offer TLS, without which passwords and data are not safe on "
+        "the way there.",
+        "Turn on ssl there; or, on a network that is yours alone, add sslmode=disable to DATABASE_URL.",
+    ),
+    (
+        r"certificate verify failed",
+        "The certificate of the database server at {server} is not signed by an authority that this machine "
+        "trusts.",
+        "Name the file of its authority as sslrootcert in DATABASE_URL; sslmode there says what is verified.",
+    ),
+    (
+        r"server certificate for .* does not match host name",
+        "The certificate of the database server at {server} is another server's.",
+        "Use the name that the certificate has as the host in DATABASE_URL.",
+    ),
+    (
+        r"root certificate file .* does not exist|could not read root certificate file",
+        "The file of certificate authorities for the database server at {server} can't be read.",
+        "Correct sslrootcert in DATABASE_URL (or PGSSLROOTCERT, or SSL_CERT_FILE).",
+    ),
+    (
         r"too many (clients|connections)|remaining connection slots",
         "The database server at {server} has no connection left.",
         "End other sessions, or raise max_connections there.",
@@ -80,27 +108,45 @@ class ServerFacts:
     is_superuser: bool
 
 
+def parse(url: str) -> dict[str, str]:
+    """The parts of a libpq URL or connection string, by parameter.
+
+    Raises:
+        DatabaseError: it can't be read, or what libpq reads there is not what was meant: a password with bare
+            @ or / in it ends up in the host, the port or the database's name, and in the errors that name them.
+    """
+    try:
+        parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    except psycopg.Error:  # its text would repeat the URL, password and all
+        raise DatabaseError(NO_URL, fix=WRITE_URL) from None
+    if "://" in url and (
+        "@" in parts.get("host", "")[1:]  # as the first character it's an abstract Unix socket
+        or "@" in parts.get("dbname", "")
+        or not re.fullmatch(r"[0-9,]*", parts.get("port", ""))
+    ):
+        raise DatabaseError(NO_URL, fix=WRITE_URL)
+    return parts
+
+
 def explain(error: psycopg.Error, url: str) -> DatabaseError:
     """The sentence for a failed `psycopg.connect(url)`; it names the server, never the password."""
     try:
-        parts = conninfo_to_dict(url)
-    except psycopg.Error:
-        return DatabaseError(
-            "DATABASE_URL isn't a PostgreSQL connection URL.",
-            fix="Write it as postgresql://user:password@host:port/database.",
-        )
+        parts = parse(url)
+    except DatabaseError as unreadable:
+        return unreadable
     port = f":{parts['port']}" if "port" in parts else ""
     names = {
         "server": f"{parts.get('host', 'localhost')}{port}",
-        "role": str(parts.get("user", "(none named)")),
-        "database": str(parts.get("dbname", parts.get("user", "(none named)"))),
+        "role": parts.get("user", "(none named)"),
+        "database": parts.get("dbname", parts.get("user", "(none named)")),
     }
     text = str(error)
     for pattern, what, fix in SENTENCES:
         if re.search(pattern, text, re.IGNORECASE):
             return DatabaseError(what.format(**names), fix=fix)
-    if password := parts.get("password"):
-        text = text.replace(str(password), "***")
+    for secret in ("password", "sslpassword"):
+        if value := parts.get(secret):
+            text = text.replace(value, "***")
     said = " ".join(text.split()).rstrip(".")
     return DatabaseError(
         f"The database server at {names['server']} can't be used: {said}.", fix="Correct DATABASE_URL."

@@ -56,7 +56,7 @@ def content_hash(
     hashed = [table.column(name) for name in columns] or list(table.recorded)
     query = sql.SQL("SELECT count(*), sum({}) FROM {} WHERE {} AND {}").format(
         _row_hash(hashed),
-        sql.Identifier("public", table.name),
+        sql.Identifier(table.schema, table.name),
         _between(table, first, last),
         _present(present),
     )

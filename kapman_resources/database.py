@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
-from psycopg import conninfo, errors, sql
+from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
 
-from kapman_resources.connection_errors import explain
+from kapman_resources.connection_errors import WRITE_URL, explain, parse
 from kapman_resources.errors import DatabaseError, Refused
+from kapman_resources.hosts import verified
 
 Connection = psycopg.Connection[tuple]
 
@@ -22,12 +24,17 @@ _LOCK_SPACE = 0x4B41504D  # "KAPM"
 class Database:
     """Where the database is and on whose behalf we connect.
 
-    url: a libpq URL; never printed (repr leaves it out).
+    url: a libpq URL; never printed (repr leaves it out). A server that isn't this machine must show a verified
+        certificate (`hosts.verified`).
     holder: shown as `application_name`, so that a lock's holder can be named, e.g. `repave run 1a2b3c4d`.
     """
 
     url: str = field(repr=False)
     holder: str = "kapman"
+
+    def __post_init__(self) -> None:
+        """Whoever connects with this URL, pg_dump and psql too, verifies the server."""
+        object.__setattr__(self, "url", verified(self.url))
 
     @property
     def name(self) -> str:
@@ -36,16 +43,26 @@ class Database:
         Raises:
             DatabaseError: the URL can't be read, or names no database.
         """
-        try:
-            name = conninfo.conninfo_to_dict(self.url).get("dbname")
-        except psycopg.ProgrammingError:  # its text would repeat the URL, password and all
-            name = None
+        name = parse(self.url).get("dbname")
         if not name:
-            raise DatabaseError(
-                "DATABASE_URL is not the URL of a database.",
-                fix="Set it to postgresql://user:password@host:port/database, or unset it for the embedded server.",
-            )
-        return str(name)
+            raise DatabaseError("DATABASE_URL names no database.", fix=WRITE_URL)
+        return name
+
+    def at(self, server: Connection) -> "Database":
+        """The same database on the very server of this connection.
+
+        A URL may name several hosts, or leave them to the environment, a service file or a resolver, and every
+        new connection may then end elsewhere.
+        """
+        info = server.info
+        place = {"host": info.host, "port": f"{info.port}"}
+        if info.hostaddr:
+            place["hostaddr"] = info.hostaddr
+        return replace(self, url=make_conninfo(self.url, **place))
+
+    def with_password(self, password: str) -> "Database":
+        """The same database with a password that the URL doesn't hold."""
+        return replace(self, url=make_conninfo(self.url, password=password))
 
     @contextmanager
     def connect(self, *, autocommit: bool = False, database: str | None = None) -> Iterator[Connection]:
@@ -82,31 +99,53 @@ class Database:
         A load and a repave, or two repaves, never run at once; two loads may.
 
         Raises:
-            Refused: somebody else holds it; the sentence names the holder.
+            Refused: somebody else holds it; the sentence names the holder, and since when.
         """
         function = sql.SQL("pg_try_advisory_lock" if exclusive else "pg_try_advisory_lock_shared")
         with self.connect(autocommit=True, database=MAINTENANCE_DATABASE) as connection:
             statement = sql.SQL("SELECT {}(%s, hashtext(%s))").format(function)
             taken = connection.execute(statement, (_LOCK_SPACE, self.name)).fetchone()
             if taken is None or not taken[0]:
-                raise Refused(
-                    f"Database {self.name!r} is in use by {self._holders(connection)}.",
-                    fix="Wait until that run has ended (the Runs page shows it), then start this one again.",
-                )
+                raise self.in_use_by(self._holders(connection) or "another session")
             yield  # the lock goes with the connection, also when this process dies
+
+    def holders(self) -> str:
+        """Who holds the platform's lock, as people read it; empty if nobody does."""
+        with self.connect(autocommit=True, database=MAINTENANCE_DATABASE) as connection:
+            return self._holders(connection)
+
+    def in_use_by(self, holders: str) -> Refused:
+        """The refusal of whoever wants the platform's lock now."""
+        return Refused(
+            f"Database {self.name!r} is in use by {holders}.",
+            fix="Wait until that run has ended (the Runs page shows it), then start this one again.",
+        )
+
+    def server(self) -> str:
+        """Where the server is, as people write it: host and port, or the folder of its socket."""
+        with self.connect(autocommit=True, database=MAINTENANCE_DATABASE) as connection:
+            return f"{connection.info.host}:{connection.info.port}"
 
     def _holders(self, connection: Connection) -> str:
         rows = connection.execute(
             """
-            SELECT DISTINCT coalesce(nullif(a.application_name, ''), 'process ' || l.pid::text)
+            SELECT coalesce(nullif(a.application_name, ''), 'another session'), l.pid,
+                   coalesce(host(a.client_addr), CASE WHEN a.backend_start IS NOT NULL THEN 'a local socket' END),
+                   to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
             FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
             WHERE l.locktype = 'advisory' AND l.granted
               AND l.classid = %s::bigint::oid AND l.objid = (hashtext(%s)::bigint & 4294967295)::oid
-            ORDER BY 1
+            ORDER BY 1, 2
             """,
             (_LOCK_SPACE, self.name),
         ).fetchall()
-        return ", ".join(str(row[0]).removeprefix("kapman: ") for row in rows) or "another session"
+        return ", ".join(_holder(*row) for row in rows)
+
+
+def _holder(name: str, pid: int, client: str | None, since: str | None) -> str:
+    """Who holds a lock; where it connects from and since when only the same role and monitors are told."""
+    seen = f", connected from {client} since {since} UTC" if since else ""
+    return f"{name.removeprefix('kapman: ')} (server process {pid}{seen})"
 
 
 @contextmanager

@@ -6,11 +6,14 @@ class KapmanError(Exception):
 
     what: what happened, to which thing, with the value that was found.
     fix: the command or the change that mends it; always present, always last.
+    may_pass: whether the same attempt may succeed in a minute although nobody has mended anything: a server was
+        busy, a network down. False for everything that is someone's to put right.
     """
 
-    def __init__(self, what: str, *, fix: str) -> None:
+    def __init__(self, what: str, *, fix: str, may_pass: bool = False) -> None:
         self.what = what
         self.fix = fix
+        self.may_pass = may_pass
         super().__init__(f"{what} {fix}")
 
 

@@ -21,6 +21,7 @@ from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import S3Store
 
 from kapman_resources.errors import SourceError
+from kapman_resources.hosts import TRUST, UNTRUSTED
 from kapman_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def key_of(session: dt.date) -> str:
 class FlatFiles:
     """Reads the bucket of daily aggregates; never writes.
 
-    endpoint: URL of the S3 API (path-style addressing); `http://` is accepted, the key pair signs
-    requests and never travels. An instance may be shared by threads.
+    endpoint: URL of the S3 API (path-style addressing), with a certificate that this machine trusts; the
+    settings say who may be spoken to by `http://`. An instance may be shared by threads.
     """
 
     def __init__(self, endpoint: str, bucket: str, access_key_id: str, secret_access_key: str) -> None:
@@ -143,6 +144,7 @@ class FlatFiles:
             raise SourceError(
                 f"{info.key} was republished (ETag {info.etag} became {current.etag}).",
                 fix="Start the load again: it lists the bucket afresh.",
+                may_pass=True,
             )
         return body
 
@@ -218,10 +220,14 @@ class FlatFiles:
                 f"Can't {action}: {self.endpoint} answered {status}{f' ({code})' if code else ''}"
                 f"{', also when asked again' if status >= '500' else ''}.",
                 fix="Nothing was written; start the load again later.",
+                may_pass=status >= "500" or status in {"408", "429"},
             )
+        if "InvalidCertificate" in text:
+            return SourceError(f"Can't {action}: {self.endpoint} can't be trusted: {UNTRUSTED}.", fix=TRUST)
         return SourceError(
             f"Can't {action}: {self.endpoint} can't be reached or does not answer in time ({_reason(text)}).",
             fix="Check KAPMAN_S3_ENDPOINT and the network (does `kapman simulator` run?), then start again.",
+            may_pass=True,
         )
 
 

@@ -42,7 +42,7 @@ class RowDiff:
 
 def relation(table: Table) -> sql.Identifier:
     """The published table, qualified."""
-    return sql.Identifier("public", table.name)
+    return sql.Identifier(table.schema, table.name)
 
 
 def stage(connection: Connection, table: Table, frame: pl.DataFrame) -> sql.Identifier:
@@ -164,6 +164,15 @@ def may_rest(connection: Connection, table: Table) -> bool:
         SELECT has_parameter_privilege('session_replication_role', 'SET') AND NOT EXISTS (
             SELECT FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgname <> 'ts_insert_blocker')
         """,
+        (relation(table).as_string(connection),),
+    ).fetchone()
+    return found is not None and bool(found[0])
+
+
+def owns(connection: Connection, table: Table) -> bool:
+    """Whether the role may change the table itself: its owner, a member of that role, or a superuser."""
+    found = connection.execute(
+        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = %s::regclass",
         (relation(table).as_string(connection),),
     ).fetchone()
     return found is not None and bool(found[0])

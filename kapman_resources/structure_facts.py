@@ -84,6 +84,7 @@ ANALYTICS_VIEWS = (
     "watchlist",
     "loads",
     "asset_health",
+    "quarantined",
 )
 
 _CATALOG_NAMES = {"timestamptz": "timestamp with time zone"}

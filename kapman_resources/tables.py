@@ -26,6 +26,10 @@ class Column:
     description: str
     unit: str = ""
     nullable: bool = False
+    checks: tuple[str, ...] = ()
+    """What the table's CHECK constraints say of the column, in words."""
+    references: str = ""
+    """`table.column` that a foreign key holds it to."""
     recorded: bool = True
     """False for bookkeeping times that say when a row was written, not what it is: the content hash
     leaves them out and loaders leave them to their defaults."""
@@ -33,7 +37,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the contract in schema `public`."""
+    """A table, of the contract unless it says another schema than `public`."""
 
     name: str
     description: str
@@ -42,6 +46,7 @@ class Table:
     time_column: str | None = None
     """The dimension of the hypertable, or the time by which partitions are told apart; None for reference tables."""
     hypertable: bool = False
+    schema: str = "public"
 
     @property
     def recorded(self) -> tuple[Column, ...]:
@@ -61,14 +66,27 @@ def _created_at() -> Column:
     return Column("created_at", "timestamptz", "When the row was written.", recorded=False)
 
 
-_TICKER_ID = Column("ticker_id", "uuid", "Ticker that the row belongs to (`tickers.id`).")
+_TICKER_ID = Column(
+    "ticker_id", "uuid", "Ticker that the row belongs to (`tickers.id`).", references="tickers.id"
+)
+_NAMED = ("not empty",)
+_PRICE = ("low ≤ open, close ≤ high", "above 0 and finite")
+_QUOTE = ("0 or more and finite",)
+_COUNT = ("0 or more",)
+_FINITE = ("finite",)
+_OBJECT = ("a JSON object",)
 
 TICKERS = Table(
     "tickers",
     "Reference universe: every active stock ticker that the vendor lists.",
     (
-        Column("id", "uuid", "UUIDv5 of the symbol: the same in every database."),
-        Column("symbol", "text", "The vendor's symbol, case kept (`BRK.B`, `TpC`)."),
+        Column(
+            "id",
+            "uuid",
+            "UUIDv5 of the symbol: the same in every database.",
+            checks=("UUIDv5 of the symbol",),
+        ),
+        Column("symbol", "text", "The vendor's symbol, case kept (`BRK.B`, `TpC`).", checks=_NAMED),
         Column("name", "text", "Name of the company or fund.", nullable=True),
         Column("type", "text", "Vendor's type code (CS, ETF, ADRC, PFD, WARRANT, ...).", nullable=True),
         Column("primary_exchange", "text", "ISO 10383 code of the primary exchange.", nullable=True),
@@ -87,8 +105,8 @@ WATCHLISTS = Table(
     "watchlists",
     "Symbols that the analytics cover, reconciled from the files in data/watchlists.",
     (
-        Column("watchlist_id", "text", "Name of the list: its file's name without `.txt`."),
-        Column("symbol", "text", "Symbol as written in the file."),
+        Column("watchlist_id", "text", "Name of the list: its file's name without `.txt`.", checks=_NAMED),
+        Column("symbol", "text", "Symbol as written in the file.", checks=_NAMED),
         Column("active", "boolean", "Whether the file lists the symbol now; leavers stay, inactive."),
         Column("source", "text", "The file's name."),
         Column("effective_date", "date", "As-of session at which the row took its present state."),
@@ -104,12 +122,14 @@ OHLCV = Table(
     (
         _TICKER_ID,
         Column("date", "date", "Trading session."),
-        Column("open", "double precision", "First price.", "USD"),
-        Column("high", "double precision", "Highest price.", "USD"),
-        Column("low", "double precision", "Lowest price.", "USD"),
-        Column("close", "double precision", "Last price.", "USD"),
-        Column("volume", "double precision", "Shares traded; fractional since 2026.", "shares"),
-        Column("transactions", "bigint", "Number of trades.", "trades", nullable=True),
+        Column("open", "double precision", "First price.", "USD", checks=_PRICE),
+        Column("high", "double precision", "Highest price.", "USD", checks=_PRICE),
+        Column("low", "double precision", "Lowest price.", "USD", checks=_PRICE),
+        Column("close", "double precision", "Last price.", "USD", checks=_PRICE),
+        Column(
+            "volume", "double precision", "Shares traded; fractional since 2026.", "shares", checks=_QUOTE
+        ),
+        Column("transactions", "bigint", "Number of trades.", "trades", nullable=True, checks=_COUNT),
         _created_at(),
     ),
     key=("ticker_id", "date"),
@@ -124,17 +144,18 @@ OPTIONS_CHAINS = Table(
         Column("time", "timestamptz", "Close of the session that the snapshot belongs to."),
         _TICKER_ID,
         Column("expiration_date", "date", "Day on which the contract expires."),
-        Column("strike_price", "numeric(12,4)", "Strike.", "USD"),
-        Column("option_type", "character(1)", "C for call, P for put."),
-        Column("bid", "double precision", "Best bid.", "USD", nullable=True),
-        Column("ask", "double precision", "Best ask.", "USD", nullable=True),
-        Column("last", "double precision", "Price of the last trade.", "USD", nullable=True),
+        Column("strike_price", "numeric(12,4)", "Strike.", "USD", checks=("above 0",)),
+        Column("option_type", "character(1)", "C for call, P for put.", checks=("C or P",)),
+        Column("bid", "double precision", "Best bid.", "USD", nullable=True, checks=_QUOTE),
+        Column("ask", "double precision", "Best ask.", "USD", nullable=True, checks=_QUOTE),
+        Column("last", "double precision", "Price of the last trade.", "USD", nullable=True, checks=_QUOTE),
         Column(
             "volume",
             "bigint",
             "Contracts traded in the session; 0 when the vendor's day bar is older.",
             "contracts",
             nullable=True,
+            checks=_COUNT,
         ),
         Column(
             "open_interest",
@@ -142,10 +163,23 @@ OPTIONS_CHAINS = Table(
             "Open interest at the end of the last session.",
             "contracts",
             nullable=True,
+            checks=_COUNT,
         ),
-        Column("implied_volatility", "double precision", "Implied volatility, a year.", "1", nullable=True),
         Column(
-            "delta", "double precision", "Change of price per dollar of the underlying.", "1", nullable=True
+            "implied_volatility",
+            "double precision",
+            "Implied volatility, a year.",
+            "1",
+            nullable=True,
+            checks=_QUOTE,
+        ),
+        Column(
+            "delta",
+            "double precision",
+            "Change of price per dollar of the underlying.",
+            "1",
+            nullable=True,
+            checks=_FINITE,
         ),
         Column(
             "gamma",
@@ -153,14 +187,18 @@ OPTIONS_CHAINS = Table(
             "Change of delta per dollar of the underlying.",
             "1/USD",
             nullable=True,
+            checks=_FINITE,
         ),
-        Column("theta", "double precision", "Change of price per day.", "USD/day", nullable=True),
+        Column(
+            "theta", "double precision", "Change of price per day.", "USD/day", nullable=True, checks=_FINITE
+        ),
         Column(
             "vega",
             "double precision",
             "Change of price per point of volatility.",
             "USD/vol point",
             nullable=True,
+            checks=_FINITE,
         ),
         Column(
             "shares_per_contract",
@@ -168,6 +206,7 @@ OPTIONS_CHAINS = Table(
             "Deliverable of one contract; 100 when absent.",
             "shares",
             nullable=True,
+            checks=("above 0 and finite",),
         ),
         _created_at(),
     ),
@@ -183,11 +222,19 @@ DAILY_SNAPSHOTS = Table(
         Column("time", "timestamptz", "Close of the session."),
         _TICKER_ID,
         Column(
-            "technical_indicators_json", "jsonb", "Technical indicators (docs/metrics.md).", nullable=True
+            "technical_indicators_json",
+            "jsonb",
+            "Technical indicators (docs/metrics.md).",
+            nullable=True,
+            checks=_OBJECT,
         ),
-        Column("price_metrics_json", "jsonb", "Price metrics (docs/metrics.md).", nullable=True),
-        Column("dealer_metrics_json", "jsonb", "Dealer metrics (docs/metrics.md).", nullable=True),
-        Column("volatility_metrics_json", "jsonb", "Volatility metrics.", nullable=True),
+        Column(
+            "price_metrics_json", "jsonb", "Price metrics (docs/metrics.md).", nullable=True, checks=_OBJECT
+        ),
+        Column(
+            "dealer_metrics_json", "jsonb", "Dealer metrics (docs/metrics.md).", nullable=True, checks=_OBJECT
+        ),
+        Column("volatility_metrics_json", "jsonb", "Volatility metrics.", nullable=True, checks=_OBJECT),
         Column("model_version", "text", "Version of the definitions that computed the row."),
         _created_at(),
     ),

@@ -16,27 +16,28 @@ archive decides, unless it is replaced on purpose; the manifest then remembers w
 
 import datetime as dt
 import hashlib
-import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 import obstore
 from isal import igzip
 from isal.igzip_lib import IsalError
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, ObjectStore, S3Store
+from obstore.store import ObjectStore
 from pydantic import SecretStr
 
 from kapman_resources.errors import SourceError
+from kapman_resources.hosts import TRUST, UNTRUSTED
+from kapman_resources.object_store import S3Access, UnusableUrl, flush, open_store
+from kapman_resources.redaction import Redaction
 from kapman_resources.settings import Settings
 from kapman_resources.vendor_pages import RawPage
 
@@ -48,7 +49,6 @@ MANIFEST_VERSION = 1
 
 # Level 1 packs 800 MB/s to 11 % of the size; level 3 gains half a point for four times the time.
 _COMPRESSION_LEVEL = 1
-_STORE_PATIENCE = dt.timedelta(seconds=60)
 # An object store answers in 10 to 50 ms whatever is asked: a session's subjects are read side by side.
 _READERS = 16
 
@@ -137,6 +137,7 @@ class Vault:
     vendor: namespace; pages of different vendors or simulated markets never mix.
     s3_endpoint: address of an S3-compatible service; None means AWS's own.
     s3_access_key_id, s3_secret_access_key, s3_region: None leaves them to the usual AWS_* variables.
+    since: `sessions` names none before that day; what is archived of them stays.
     """
 
     url: str
@@ -145,41 +146,23 @@ class Vault:
     s3_access_key_id: SecretStr | None = None
     s3_secret_access_key: SecretStr | None = None
     s3_region: str | None = None
+    since: dt.date | None = None
     _store: ObjectStore = field(init=False, repr=False, compare=False)
     _folder: Path | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises VaultError when the URL can't be a vault."""
-        parts = urlsplit(self.url)
-        folder = Path(url2pathname(parts.path)) if parts.scheme == "file" and not parts.netloc else None
-        object.__setattr__(self, "_folder", folder)
-        if folder is not None and folder.is_absolute():
-            with self._explained("opened"):
-                store: ObjectStore = LocalStore(folder, mkdir=True)
-        elif parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
-            store = self._s3_store(parts.netloc, parts.path.strip("/"))
-        else:
+        s3 = S3Access(self.s3_endpoint, self.s3_access_key_id, self.s3_secret_access_key, self.s3_region)
+        try:
+            with self._explained("opened", UnusableUrl):
+                store, folder = open_store(self.url, s3)
+        except UnusableUrl as error:
             raise VaultError(
-                f"The vault can't be at a URL with scheme {parts.scheme!r} of this form.",
+                f"The vault can't be at {error}.",
                 fix="Set KAPMAN_VAULT_URL to file:///folder or s3://bucket/prefix, without credentials.",
-            )
+            ) from None
         object.__setattr__(self, "_store", store)
-
-    def _s3_store(self, bucket: str, prefix: str) -> S3Store:
-        given: dict[str, Any] = {
-            "endpoint": self.s3_endpoint,
-            "region": self.s3_region or ("us-east-1" if self.s3_endpoint else None),
-            "access_key_id": self.s3_access_key_id and self.s3_access_key_id.get_secret_value(),
-            "secret_access_key": self.s3_secret_access_key and self.s3_secret_access_key.get_secret_value(),
-        }
-        plain_http = (self.s3_endpoint or "").startswith("http://")
-        return S3Store(
-            bucket,
-            prefix=prefix or None,
-            config={name: value for name, value in given.items() if value},  # type: ignore[arg-type]
-            client_options={"allow_http": plain_http},
-            retry_config={"max_retries": 5, "retry_timeout": _STORE_PATIENCE},
-        )
+        object.__setattr__(self, "_folder", folder)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Vault":
@@ -195,6 +178,7 @@ class Vault:
             s3_access_key_id=settings.vault_s3_access_key_id,
             s3_secret_access_key=settings.vault_s3_secret_access_key,
             s3_region=settings.vault_s3_region,
+            since=settings.vault_since,
         )
 
     def archive(
@@ -249,12 +233,15 @@ class Vault:
         return True
 
     def sessions(self, kind: Kind) -> list[dt.date]:
-        """The sessions of which anything is archived, ascending."""
+        """The sessions of which anything is archived, ascending, none before `since`."""
         with self._explained("listed"):
             listing = obstore.list_with_delimiter(self._store, f"{self.vendor}/{kind}")
         names = (prefix.rpartition("/")[2] for prefix in listing["common_prefixes"])
+        earliest = self.since.isoformat() if self.since else ""
         found = sorted(
-            dt.date.fromisoformat(name) for name in names if re.fullmatch(r"\d{4}-\d\d-\d\d", name)
+            dt.date.fromisoformat(name)
+            for name in names
+            if re.fullmatch(r"\d{4}-\d\d-\d\d", name) and name >= earliest
         )
         if self._folder is None:
             return found
@@ -381,6 +368,26 @@ class Vault:
             )
         return manifest
 
+    def prove_writable(self) -> None:
+        """Write a small object beside the archives, read it back, and delete it.
+
+        Raises:
+            VaultError: one of the three doesn't work.
+        """
+        path, content = f"{self.vendor}/probe-{secrets.token_hex(8)}", b"kapman doctor"
+        self._put(path, content, mode="create")
+        try:
+            with self._explained("read"):
+                found = bytes(obstore.get(self._store, path).bytes())
+        finally:
+            with self._explained("cleared"):
+                obstore.delete(self._store, path)
+        if found != content:
+            raise VaultError(
+                f"The vault at {self.url} doesn't give back what was written to it.",
+                fix="Look at the store that KAPMAN_VAULT_URL names before anything is archived there.",
+            )
+
     def _get(self, path: str) -> bytes:
         with self._explained("read", FileNotFoundError):
             return bytes(obstore.get(self._store, path).bytes())
@@ -389,7 +396,7 @@ class Vault:
         with self._explained("written", AlreadyExistsError):
             obstore.put(self._store, path, content, mode=mode, use_multipart=False)
             if self._folder is not None:
-                _flush(self._folder / path, up_to=self._folder)
+                flush(self._folder / path, up_to=self._folder)
 
     @contextmanager
     def _explained(self, done: str, *expected: type[Exception]) -> Iterator[None]:
@@ -399,8 +406,14 @@ class Vault:
         except expected:
             raise
         except (BaseError, OSError, ValueError) as error:
-            # The first line is the message; the rest is the library's debug dump of requests.
-            reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+            # The first line is the message; the rest is the library's debug dump of requests. A server may
+            # have repeated the key that it doesn't accept.
+            if "InvalidCertificate" in str(error):
+                raise VaultError(
+                    f"The vault at {self.url} can't be trusted: {UNTRUSTED}.", fix=TRUST
+                ) from None
+            hidden = Redaction(self.s3_access_key_id, self.s3_secret_access_key)
+            reason = hidden.text(next(iter(str(error).splitlines()), type(error).__name__))[:300]
             raise VaultError(
                 f"The vault at {self.url} can't be {done}: {reason}.",
                 fix="Check KAPMAN_VAULT_URL, free space and permissions, and for s3:// the endpoint and the "
@@ -415,19 +428,6 @@ def _pack(pages: Sequence[RawPage]) -> tuple[bytes, Version]:
         offset += len(page.body) + 1
     content = b"".join(part for page in pages for part in (page.body, b"\n"))
     return content, Version(hashlib.sha256(content).hexdigest(), len(content), tuple(records))
-
-
-def _flush(path: Path, *, up_to: Path) -> None:
-    """Make a file and the names that lead to it survive a power cut: these pages can't be fetched again."""
-    while True:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if path == up_to:
-            return
-        path = path.parent
 
 
 def _quoted(subject: str) -> str:

@@ -1,7 +1,7 @@
 """The vendor's REST API: strict paging, a rate limit that the whole run shares, bounded retries.
 
 The key travels in the `Authorization` header and nowhere else: never in a URL (HTTP clients log those), never
-to another origin than the configured one, never in an error's text.
+to another origin than the configured one, never in an error's text, and never on in what the vendor echoes.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ from isal.igzip_lib import IsalError
 from pydantic import SecretStr
 
 from kapman_resources.errors import EntitlementError, VendorError
+from kapman_resources.hosts import TRUST, UNTRUSTED, is_loopback
+from kapman_resources.redaction import BLOT, Redaction, quieten_libraries
 from kapman_resources.vendor_pages import RawPage
 
 MAX_PAGES = 5_000
@@ -35,8 +37,7 @@ MAX_PAGES = 5_000
 
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _GOOD_STATUS_TEXTS = frozenset({"OK", "DELAYED"})  # DELAYED: plans with 15-minute-old data
-_KEY_PARAMETERS = ("apiKey", "apikey", "api_key")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_KEY_PARAMETERS = frozenset({"apikey", "api_key"})  # in any case
 
 OnChain = Callable[[str, list[RawPage]], None]
 OnProgress = Callable[[int, int], None]
@@ -150,7 +151,7 @@ class _NoAnswer(_Trouble):
 
 
 class _UnansweredError(VendorError):
-    """The last attempt got no answer."""
+    """The last attempt got no answer, or nobody who can be trusted would give one."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,8 @@ class VendorApi:
                 fix="Set it to something like https://api.massive.com, without credentials.",
             )
         self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key or "")
+        self._hidden = Redaction(self._key)
+        quieten_libraries()
         self._limit = _rate_limit(str(self._base), rate_limit)
         self._concurrency, self._patience = concurrency, patience or Patience()
         self.traffic = Traffic()
@@ -277,11 +280,11 @@ class VendorApi:
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             timeout=httpx.Timeout(None),  # `_Query` bounds the whole answer; httpx's own are per read
             verify=_ssl_context(),
-            trust_env=self._base.host not in _LOOPBACK,  # no proxy between us and the simulator
+            trust_env=not is_loopback(self._base.host),  # no proxy between us and the simulator
         )
 
     def _query(self, client: httpx.AsyncClient, what: str) -> "_Query":
-        return _Query(client, self._base, self._key, self._limit, self._patience, self.traffic, what)
+        return _Query(client, self._base, self._hidden, self._limit, self._patience, self.traffic, what)
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,7 @@ class _Query:
 
     client: httpx.AsyncClient
     base: httpx.URL
-    key: SecretStr
+    hidden: Redaction
     limit: RateLimit
     patience: Patience
     traffic: Traffic
@@ -336,7 +339,11 @@ class _Query:
         except TimeoutError:
             raise _NoAnswer(f"no complete answer within {self.patience.timeout:g} s") from None
         except httpx.TransportError as error:
-            raise _NoAnswer(self._redacted(f"{type(error).__name__}: {error}")) from None
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise _UnansweredError(
+                    f"The vendor at {self.base.host} can't be trusted: {UNTRUSTED}.", fix=TRUST
+                ) from None
+            raise _NoAnswer(self.hidden.text(f"{type(error).__name__}: {error}")) from None
         self.traffic.answers += 1
         self.traffic.bytes += len(answer.received)
         return answer
@@ -353,7 +360,9 @@ class _Query:
             raise _Trouble(f"status {status}", status=status, wait=_retry_after(answer.response))
         if status != 200:
             raise self._refusal(answer, url)
-        body = answer.body()
+        # A key that the vendor has written into the page (older ones wrote it into next_url) ends here: the
+        # page goes into the vault, and rows that can't be used into quarantine.
+        body = self.hidden.data(answer.body())
         try:
             envelope = _envelope(body)
         except msgspec.ValidationError as error:
@@ -361,7 +370,7 @@ class _Query:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise _Trouble("not JSON") from None
         if envelope.status not in _GOOD_STATUS_TEXTS:
-            raise _Trouble(f"status text {self._redacted(envelope.status)[:40]!r}")
+            raise _Trouble(f"status text {self.hidden.text(envelope.status)[:40]!r}")
         if not bytes(envelope.results).startswith(b"["):
             raise _Trouble("not a page: `results` is no list")
         if envelope.count is not None and envelope.count > len(_items(envelope.results)):
@@ -398,8 +407,9 @@ class _Query:
             raise self._failure(url, "next_url is not a URL") from None
         if _origin(found) != _origin(self.base) or found.userinfo:
             raise self._failure(url, f"next_url leads to another origin, {found.scheme}://{found.host}")
-        for parameter in _KEY_PARAMETERS:
-            found = found.copy_remove_param(parameter) if parameter in found.params else found
+        for parameter, value in found.params.multi_items():
+            if parameter.lower() in _KEY_PARAMETERS or BLOT in value:
+                found = found.copy_remove_param(parameter)
         return found.copy_with(fragment=None) if found.fragment else found
 
     def _said(self, answer: _Answer) -> str:
@@ -407,16 +417,14 @@ class _Query:
         with contextlib.suppress(_Trouble, msgspec.DecodeError, UnicodeDecodeError):
             refusal = _refusal(answer.body())
             if text := refusal.message or refusal.error:
-                return f": {self._redacted(text)[:200]}"
+                return f": {self.hidden.text(text)[:200]}"
         return ""
 
-    def _redacted(self, text: str) -> str:
-        return text.replace(self.key.get_secret_value(), "***")
-
-    def _failure(self, url: httpx.URL, reason: str) -> VendorError:
+    def _failure(self, url: httpx.URL, reason: str, *, may_pass: bool = False) -> VendorError:
         return VendorError(
             f"The vendor's {self.what} ({url.path}) can't be used: {reason}.",
             fix="Run it again later; if it stays, the vendor's API has changed or KAPMAN_API_URL is wrong.",
+            may_pass=may_pass,
         )
 
     def _given_up(self, url: httpx.URL, attempts: int, trouble: _Trouble) -> VendorError:
@@ -427,14 +435,16 @@ class _Query:
                 f"The vendor refuses {self.what} ({url.path}) as too many requests: {tried}, last status "
                 f"429{asked}.",
                 fix="Lower KAPMAN_RATE_LIMIT to your plan's requests per second (the free plan: 0.08).",
+                may_pass=True,
             )
         if isinstance(trouble, _NoAnswer):
             return _UnansweredError(
                 f"The vendor at {self.base.host} doesn't answer for {self.what} ({url.path}): {tried}, the "
                 f"last: {trouble.reason}.",
                 fix="Check the network and KAPMAN_API_URL, then run it again.",
+                may_pass=True,
             )
-        return self._failure(url, f"{tried}, the last: {trouble.reason}")
+        return self._failure(url, f"{tried}, the last: {trouble.reason}", may_pass=True)
 
 
 class _Crew:

@@ -4,6 +4,7 @@
 either edition); without it a throw-away embedded server is started once per test session.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from psycopg import conninfo, sql
 
 from kapman_resources.database import Database
 from kapman_resources.embedded import EmbeddedServer
+from kapman_resources.errors import DatabaseError
+from kapman_resources.settings import settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("KAPMAN_TEST_DATA", PROJECT.parent / "shared" / "data"))
@@ -25,7 +28,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Superuser URL of a TimescaleDB server on which tests may make and drop databases."""
     configured = os.environ.get("KAPMAN_TEST_DATABASE_URL")
     if configured:
-        yield configured
+        with pytest.MonkeyPatch.context() as environment:
+            # Whoever names the server for tests lets them pave on it, wherever it is.
+            hosts = str(conninfo.conninfo_to_dict(configured).get("host", ""))
+            environment.setenv("KAPMAN_PAVE_HOSTS", hosts)
+            settings.cache_clear()
+            yield configured
         return
     server = EmbeddedServer(
         tmp_path_factory.mktemp("server"), durable=False, packages=PROJECT / ".kapman" / "packages"
@@ -39,6 +47,16 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def url_of(server_url: str, database: str) -> str:
     """The same server, another database, as a URL-safe conninfo."""
     return conninfo.make_conninfo(server_url, dbname=database)
+
+
+@pytest.fixture(scope="session")
+def client_programs(server_url: str) -> Iterator[None]:
+    """pg_dump and pg_restore of the embedded server's version on PATH; a server of your own brings its own."""
+    server = EmbeddedServer(PROJECT / ".kapman" / "postgres", packages=PROJECT / ".kapman" / "packages")
+    with pytest.MonkeyPatch.context() as patched:
+        with contextlib.suppress(DatabaseError):
+            patched.setenv("PATH", str(server.bin_folder()), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture

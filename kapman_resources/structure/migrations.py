@@ -22,6 +22,7 @@ from kapman_resources.errors import Refused, StructureError
 from kapman_resources.settings import PROJECT
 from kapman_resources.structure.guards import BOOKKEEPING_SCHEMA, refuse_foreign, refuse_restoring
 from kapman_resources.structure.lifecycle import apply_lifecycle
+from kapman_resources.structure.roles import grant_access
 from kapman_resources.tables import TABLES, Column
 
 MIGRATIONS = PROJECT / "schema"
@@ -102,7 +103,7 @@ def checksum(path: Path) -> str:
 
 
 def migrate(database: Database, folder: Path = MIGRATIONS) -> list[str]:
-    """Apply the pending migrations, the comments and the lifecycle; returns the ids of what was applied.
+    """Apply the pending migrations, comments, lifecycle and grants; returns the ids of what was applied.
 
     Destroys nothing: with nothing pending, a database full of data stays as it is.
 
@@ -119,7 +120,24 @@ def migrate(database: Database, folder: Path = MIGRATIONS) -> list[str]:
             _run(backend.apply_one, migration)
         _comment(backend.connection)
         apply_lifecycle(backend.connection)
+        grant_access(backend.connection)
     return [migration.id for migration in pending]
+
+
+def pending(connection: Connection, folder: Path = MIGRATIONS) -> list[str]:
+    """The ids of the migrations that the connection's database doesn't have yet; changes nothing.
+
+    Raises:
+        StructureError: an applied migration was edited or is unknown.
+    """
+    migrations = _read(folder)
+    known = connection.execute("SELECT to_regclass('kapman_meta.migration_checksums') IS NOT NULL").fetchone()
+    if not (known and known[0]):
+        return [migration.id for migration in migrations]
+    _refuse_edited(connection, migrations)
+    rows = connection.execute("SELECT migration_id FROM kapman_meta.migration_checksums").fetchall()
+    applied = {str(name) for (name,) in rows}
+    return [migration.id for migration in migrations if migration.id not in applied]
 
 
 def roll_back(database: Database, folder: Path = MIGRATIONS) -> list[str]:

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,26 +101,33 @@ def site(browser: Browser, server_url: str, tmp_path_factory: pytest.TempPathFac
         "KAPMAN_WATCHLISTS": str(watchlists),
         "KAPMAN_ENV": "test",
     }
-    ARTIFACTS.mkdir(exist_ok=True)
     try:
-        with Simulator(MARKET) as vendor, (ARTIFACTS / "ui.log").open("wb") as log:
-            port = _free_port()
-            server = subprocess.Popen(
-                [Path(sys.executable).with_name("kapman"), "ui", "--port", str(port)],
-                env={**os.environ, **vendor.environment, **own},
-                cwd=PROJECT,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                yield Site(_answering(server, port), Database(database_url, "tests"))
-            finally:
-                server.send_signal(signal.SIGINT)  # never a kill: it would leave Dagster's processes behind
-                ended = server.wait(STOP_SECONDS)
-            assert ended == 0, "Ctrl-C ends `kapman ui` with success"
+        with Simulator(MARKET) as vendor, web_interface({**vendor.environment, **own}, "ui.log") as url:
+            yield Site(url, Database(database_url, "tests"))
     finally:
         with psycopg.connect(server_url, autocommit=True, dbname="postgres") as admin:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def web_interface(environment: Mapping[str, str], log: str) -> Iterator[str]:
+    """`kapman ui` in that environment; its address. It must end with success at Ctrl-C."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    with (ARTIFACTS / log).open("wb") as output:
+        port = _free_port()
+        server = subprocess.Popen(
+            [Path(sys.executable).with_name("kapman"), "ui", "--port", str(port)],
+            env={**os.environ, **environment},
+            cwd=PROJECT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield _answering(server, port, log)
+        finally:
+            server.send_signal(signal.SIGINT)  # never a kill: it would leave Dagster's processes behind
+            ended = server.wait(STOP_SECONDS)
+        assert ended == 0, "Ctrl-C ends `kapman ui` with success"
 
 
 @pytest.fixture
@@ -141,16 +148,14 @@ def _free_port() -> int:
         return port
 
 
-def _answering(server: subprocess.Popen[bytes], port: int) -> str:
+def _answering(server: subprocess.Popen[bytes], port: int, log: str) -> str:
     """Where the web interface answers, as soon as it does."""
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        assert server.poll() is None, (
-            f"`kapman ui` ended with {server.returncode}; see {ARTIFACTS / 'ui.log'}"
-        )
+        assert server.poll() is None, f"`kapman ui` ended with {server.returncode}; see {ARTIFACTS / log}"
         with suppress(httpx.TransportError):
             if httpx.get(f"{url}/server_info").is_success:
                 return url
         time.sleep(0.2)
-    raise TimeoutError(f"`kapman ui` didn't answer within {START_SECONDS} s; see {ARTIFACTS / 'ui.log'}")
+    raise TimeoutError(f"`kapman ui` didn't answer within {START_SECONDS} s; see {ARTIFACTS / log}")

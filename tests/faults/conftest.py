@@ -3,19 +3,24 @@
 import datetime as dt
 import functools
 import hashlib
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 from psycopg import sql
 
 from kapman_assets import daily_snapshots, dealer_metrics, defs, resources, volatility_metrics
 from kapman_resources import flat_files, manifest
 from kapman_resources.content_hash import content_hash, database_hashes
-from kapman_resources.database import Connection
+from kapman_resources.database import Connection, Database
 from kapman_resources.publish import relation
 from kapman_resources.sessions import session_close, sessions_between
 from kapman_resources.structure import structure_fingerprint
@@ -223,3 +228,45 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         "backoff",
         {"init_backoff": dt.timedelta(milliseconds=20), "max_backoff": dt.timedelta(milliseconds=200)},
     )
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[str], Path]]:
+    """Makes file systems of a size, or skips where that isn't allowed."""
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        # Not under pytest's own folder, which the server's account can't enter.
+        folder = Path(tempfile.mkdtemp(prefix="kapman-small-"))
+        folder.chmod(0o755)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0777", "tmpfs", str(folder)],
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            folder.rmdir()
+            pytest.skip(f"a small file system can't be mounted here (that takes root): {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
+
+
+@contextmanager
+def tablespace(database: Database, disk: Path) -> Iterator[None]:
+    """Tablespace `tiny` on that disk, owned by the server's account."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        row = connection.execute("SHOW data_directory").fetchone()
+        assert row is not None
+        owner = Path(row[0]).stat()
+        folder = disk / "tiny"
+        folder.mkdir(mode=0o700)
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        connection.execute(sql.SQL("CREATE TABLESPACE tiny LOCATION {}").format(sql.Literal(str(folder))))
+        try:
+            yield
+        finally:
+            connection.execute("DROP TABLESPACE tiny")

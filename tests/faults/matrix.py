@@ -229,10 +229,41 @@ CLOCK = (
     Case("21:00 UTC", Outcome.KEPT, "ohlcv"),
 )
 
+BACKUP_KILLS = (
+    Case("kill -9 while pg_dump writes", Outcome.FAILS, "backup", ("left incomplete",)),
+    Case("kill -9 before the manifest", Outcome.FAILS, "backup", ("left incomplete",)),
+    Case("kill -9 while an old backup is deleted", Outcome.FAILS, "backup", ("left incomplete",)),
+    Case("kill -9 before the new database is made", Outcome.FAILS, "restore"),
+    Case("kill -9 while pg_restore reads", Outcome.FAILS, "restore", ("killed restore", "dropped")),
+    Case("kill -9 before the content is compared", Outcome.FAILS, "restore", ("killed restore", "dropped")),
+    Case(
+        "kill -9 before the databases change names", Outcome.FAILS, "restore", ("killed restore", "dropped")
+    ),
+    Case(
+        "kill -9 before the former database is dropped", Outcome.FAILS, "restore", ("was before", "dropped")
+    ),
+)
+
+BACKUP_FAULTS = (
+    Case("truncated dump", Outcome.FAILS, "restore", ("truncated",)),
+    Case("changed dump", Outcome.FAILS, "restore", ("damaged",)),
+    Case("missing dump", Outcome.FAILS, "restore", ("isn't there",)),
+    Case("damaged manifest", Outcome.FAILS, "restore", ("damaged",)),
+    Case("dump of other content than its manifest", Outcome.FAILS, "restore", ("rows instead of",)),
+    Case("dump of a later PostgreSQL", Outcome.FAILS, "restore", ("PostgreSQL 99.1",)),
+    Case("dump of another TimescaleDB", Outcome.FAILS, "restore", ("TimescaleDB 2.0.0",)),
+    Case("dump of the Community edition", Outcome.FAILS, "restore", ("Apache edition",)),
+    Case("dump of a later KapMan", Outcome.FAILS, "restore", ("9999.unknown",)),
+    Case("no room for a second database", Outcome.FAILS, "restore", ("free",)),
+    Case("disk full in the database during a restore", Outcome.FAILS, "restore"),
+    Case("disk full in the store", Outcome.FAILS, "backup", ("can't be written",)),
+)
+
 MATRIX = {
     "test_vendor.py": VENDOR,
     "test_processes.py": KILLS + CONCURRENCY,
     "test_server.py": SERVER,
     "test_clock.py": CLOCK,
+    "test_backup_faults.py": BACKUP_KILLS + BACKUP_FAULTS,
 }
 """The cases by the file that tests them."""

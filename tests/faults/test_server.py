@@ -3,15 +3,12 @@ a run and nothing else. The server is one of this module's own, with the setting
 
 import os
 import signal
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import dagster as dg
-import psycopg
 import pytest
 from psycopg import sql
 
@@ -27,6 +24,7 @@ from tests.faults.conftest import (
     materialize,
     repaved_scene,
     sharing_rows,
+    tablespace,
     withdraw,
 )
 from tests.faults.matrix import SERVER, Case
@@ -151,34 +149,9 @@ def converge(scene: Scene, case: Case) -> None:
     scene.assert_undisturbed()
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[str], Path]]:
-    """Makes file systems of a size, or skips where that isn't allowed."""
-    mounted: list[Path] = []
-
-    def mount(size: str) -> Path:
-        # Not under pytest's own folder, which the server's account can't enter.
-        folder = Path(tempfile.mkdtemp(prefix="kapman-small-"))
-        folder.chmod(0o755)
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0777", "tmpfs", str(folder)],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode:
-            folder.rmdir()
-            pytest.skip(f"a small file system can't be mounted here (that takes root): {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-        folder.rmdir()
-
-
 def test_disk_full_in_the_database(scene: Scene, small_disk: Callable[[str], Path]) -> None:
     """Case `disk full in the database`: the bars' files are on a disk that can't hold them."""
-    with tablespace(scene, small_disk("24k")):
+    with tablespace(scene.platform.database, small_disk("24k")):
         with scene.platform.database.connect(autocommit=True) as connection:
             connection.execute("SELECT attach_tablespace('tiny', 'ohlcv')")
         # Chunks that exist stay where they are; the load must make its own.
@@ -195,30 +168,13 @@ def test_disk_full_while_staging(scene: Scene, small_disk: Callable[[str], Path]
     """Case `disk full while staging`: temporary tables are on a disk that can't hold them."""
     withdraw(scene.platform, "daily_snapshots")
     name = sql.Identifier(scene.platform.database.name)
-    with tablespace(scene, small_disk("64k")):
+    with tablespace(scene.platform.database, small_disk("64k")):
         with scene.platform.connect() as connection:
             connection.execute(sql.SQL("ALTER DATABASE {} SET temp_tablespaces = tiny").format(name))
         result = materialize(scene.platform, "daily_snapshots")
         with scene.platform.connect() as connection:
             connection.execute(sql.SQL("ALTER DATABASE {} RESET temp_tablespaces").format(name))
     assert_failed_and_converges(scene, CASES["disk full while staging"], result)
-
-
-@contextmanager
-def tablespace(scene: Scene, disk: Path) -> Iterator[None]:
-    """Tablespace `tiny` on that disk, owned by the server's account."""
-    with psycopg.connect(scene.platform.database.url, autocommit=True) as connection:
-        row = connection.execute("SHOW data_directory").fetchone()
-        assert row is not None
-        owner = Path(row[0]).stat()
-        folder = disk / "tiny"
-        folder.mkdir(mode=0o700)
-        os.chown(folder, owner.st_uid, owner.st_gid)
-        connection.execute(sql.SQL("CREATE TABLESPACE tiny LOCATION {}").format(sql.Literal(str(folder))))
-        try:
-            yield
-        finally:
-            connection.execute("DROP TABLESPACE tiny")
 
 
 def test_disk_full_on_the_vault(

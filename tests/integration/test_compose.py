@@ -27,7 +27,7 @@ from tests.integration.test_docs import variables
 
 COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-PASSWORDS = ("POSTGRES_PASSWORD", "KAPMAN_DB_PASSWORD", "DAGSTER_DB_PASSWORD")
+PASSWORDS = ("POSTGRES_PASSWORD", "KAPMAN_DB_PASSWORD", "DAGSTER_DB_PASSWORD", "KAPMAN_READER_PASSWORD")
 # Characters that break URLs, shells and SQL when somebody pastes a password into one.
 AWKWARD = "a b'c\"d/e:f@g%20h?i&j$k\\l"
 
@@ -55,7 +55,9 @@ def test_no_secret_has_a_value_or_a_default() -> None:
     """Passwords are demanded by name; vendor keys are passed on, never written down; nothing in argv."""
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
-            if variable in {*PASSWORDS, "PGPASSWORD", "DAGSTER_PG_PASSWORD"}:
+            if variable == "KAPMAN_LOADER_PASSWORD":
+                assert value == f"${{{variable}:-}}", f"{name}: nobody has to separate the loader"
+            elif "PASSWORD" in variable:
                 assert re.fullmatch(r"\$\{\w+_PASSWORD:\?.+\}", value), f"{name}: {variable}"
             elif "KEY" in variable:
                 assert value == f"${{{variable}:-}}", f"{name}: {variable}"
@@ -73,7 +75,7 @@ def test_ports_are_on_loopback_only() -> None:
 def test_volumes_are_where_the_images_keep_their_data() -> None:
     """PostgreSQL 17's image keeps it in /var/lib/postgresql/data; the vault and Dagster's files are named volumes."""
     database = SERVICES["db"]
-    assert re.fullmatch(r"timescale/timescaledb:2\.\d+\.\d+-pg17", database["image"])
+    assert re.fullmatch(r"\$\{KAPMAN_DB_IMAGE:-timescale/timescaledb:2\.\d+\.\d+-pg17\}", database["image"])
     mounts = {volume.split(":")[1]: volume.split(":")[0] for volume in database["volumes"]}
     assert mounts["/var/lib/postgresql/data"] in COMPOSE["volumes"]
     code = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES["code"]["volumes"]}
@@ -90,7 +92,7 @@ def test_code_location_gets_every_setting() -> None:
     """A setting in .env reaches the platform in its container; paths of the host don't."""
     environment = SERVICES["code"]["environment"]
     assert set(variables()) <= set(environment)
-    fixed = {"DATABASE_URL", "KAPMAN_HOME", "KAPMAN_WATCHLISTS"}
+    fixed = {"DATABASE_URL", "KAPMAN_HOME", "KAPMAN_PAVE_HOSTS", "KAPMAN_WATCHLISTS"}
     assert {name: environment[name] for name in set(variables()) - fixed} == {
         name: f"${{{name}:-}}" for name in set(variables()) - fixed
     }
@@ -101,7 +103,7 @@ def test_commands_start_programs_of_the_project(
 ) -> None:
     """Every command and health check names a program, and options, that the installed versions have."""
     programs = entry_points(group="console_scripts")
-    for name in SERVICES.keys() - {"db"}:
+    for name in SERVICES.keys() - {"db", "grafana"}:
         for command in (words(SERVICES[name]["command"]), SERVICES[name]["healthcheck"]["test"][1:]):
             if command[0] == "python":
                 compile(command[2], name, "exec")
@@ -132,6 +134,38 @@ def test_demo_environment_is_what_the_simulator_expects() -> None:
         port = demo[setting].rsplit(":", 1)[1]
         assert demo[setting] == f"http://simulator:{port}"
         assert f"{option}={port}" in words(SERVICES["simulator"]["command"])
+
+
+def test_grafana_is_closed_quiet_and_provisioned_from_files() -> None:
+    """A pinned release, a login, nothing sent out, and the data source and dashboards of this checkout, read-only."""
+    grafana = SERVICES["grafana"]
+    assert re.fullmatch(r"\$\{KAPMAN_GRAFANA_IMAGE:-grafana/grafana:\d+\.\d+\.\d+\}", grafana["image"])
+    environment = grafana["environment"]
+    for variable in (
+        "GF_AUTH_ANONYMOUS_ENABLED", "GF_USERS_ALLOW_SIGN_UP", "GF_ANALYTICS_REPORTING_ENABLED",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES", "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES", "GF_NEWS_NEWS_FEED_ENABLED",
+    ):  # fmt: skip
+        assert environment[variable] == "false", variable
+    mounts = {}
+    for volume in grafana["volumes"]:
+        source, target, *mode = volume.split(":")
+        assert source == "grafana" or mode == ["ro"], volume
+        mounts[target] = source
+
+    def provisioned(kind: str) -> dict[str, Any]:
+        folder = PROJECT / mounts[f"/etc/grafana/provisioning/{kind}"]
+        (found,) = [yaml.safe_load(path.read_text()) for path in folder.iterdir()]
+        return dict(found)
+
+    (source,) = provisioned("datasources")["datasources"]
+    assert source["user"] == "kapman_reader" and source["url"].split(":")[0] in SERVICES
+    assert source["secureJsonData"] == {"password": "${KAPMAN_READER_PASSWORD}"}
+    assert "KAPMAN_READER_PASSWORD" in environment
+    (provider,) = provisioned("dashboards")["providers"]
+    dashboards = provider["options"]["path"]
+    assert list((PROJECT / mounts[dashboards]).glob("*.json"))
+    home = Path(environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert str(home.parent) == dashboards and (PROJECT / mounts[dashboards] / home.name).exists()
 
 
 def test_empty_variables_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,8 +245,27 @@ def test_platform_role_can_pave_again_and_again(
         assert row.fetchone() == (0, False)
 
 
-@pytest.mark.parametrize(("role", "database"), [("kapman", "dagster"), ("dagster", "kapman")])
-def test_neither_role_enters_the_others_database(
+def test_grafana_may_read_what_is_paved_and_nothing_more(
+    compose_database: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role of the data source, by its own password: a pave grants it the tables and views again."""
+    monkeypatch.setenv("PGPASSWORD", AWKWARD)
+    address = f"{compose_database['host']}:{compose_database['port']}"
+    pave(
+        Database(SERVICES["code"]["environment"]["DATABASE_URL"].replace("db:5432", address), holder="tests")
+    )
+    with connect(compose_database, "kapman_reader", AWKWARD, "kapman") as connection:
+        assert connection.execute("SELECT count(*) FROM analytics.quarantined").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM public.ohlcv").fetchone() == (0,)
+        for forbidden in ("DELETE FROM public.ohlcv", "CREATE TABLE public.own ()", "CREATE SCHEMA own"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(forbidden.encode())
+
+
+@pytest.mark.parametrize(
+    ("role", "database"), [("kapman", "dagster"), ("dagster", "kapman"), ("kapman_reader", "dagster")]
+)
+def test_no_role_enters_the_others_database(
     compose_database: dict[str, str], role: str, database: str
 ) -> None:
     """A fault in one of the two can't reach the other's rows."""

@@ -1,15 +1,18 @@
-"""The psql dashboards show what is in the tables, run with and without their variables, and never
-fail on an empty database: the page that people open first, also right after a pave."""
+"""The psql dashboards show what is in the tables, each on one screen, run with and without their variables, and
+never fail on an empty database: the page that people open first, also right after a pave. What stays empty on a
+healthy platform says so."""
 
 import csv
 import datetime as dt
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -22,9 +25,10 @@ from kapman_resources.database import Connection, Database
 from kapman_resources.embedded import EmbeddedServer
 from kapman_resources.errors import DatabaseError
 from kapman_resources.sessions import expiry_closes, session_close, sessions_between
-from kapman_resources.structure import pave
+from kapman_resources.structure import pave, structure_fingerprint
 from kapman_resources.tables import ticker_id
 from tests.conftest import PROJECT, url_of
+from tests.integration.conftest import TODAY, Platform
 
 DASHBOARDS = sorted((PROJECT / "dashboards").glob("*.sql"))
 SESSIONS = sessions_between(dt.date(2026, 10, 1), dt.date(2026, 11, 20))
@@ -107,9 +111,55 @@ def dashboard(psql: str, database: Database, name: str, **variables: object) -> 
 
 @pytest.mark.parametrize("script", DASHBOARDS, ids=lambda script: script.stem)
 def test_empty_database_shows_every_panel(psql: str, paved: Database, script: Path) -> None:
-    """Right after a pave: no division by zero, no missing variable, every heading there."""
-    shown = dashboard(psql, paved, script.stem)
+    """Right after a pave: no division by zero, no missing variable, every heading there, in order."""
+    shown = dashboard(psql, paved, script.stem, DETAIL=1)
     assert list(shown) == list(range(1, script.read_text().count("\\echo '== ") + 1))
+
+
+@pytest.mark.parametrize("script", DASHBOARDS, ids=lambda script: script.stem)
+def test_the_header_documents_every_variable(script: Path) -> None:
+    """Purpose, a command to copy, and each variable with its default; nothing is asked for that isn't there."""
+    header, body = script.read_text().split("\\if ", 1)
+    assert re.match(r"-- [\w-]+(?: [\w-]+)* dashboard: .+[?.]\n--\n--   kapman db psql -v ", header)
+    assert f"-f dashboards/{script.name}" in header and "Safe: one read-only transaction" in header
+    documented = set(re.findall(r"^-- ([A-Z_]+)  +\S.*\(.+\)$", header, flags=re.MULTILINE))
+    assert documented == set(re.findall(r"\{\?([A-Z_]+)\}", "\\if " + body))
+    assert max(map(len, script.read_text().splitlines())) <= 120
+
+
+def commands() -> list[str]:
+    """Every psql command of the pages that runs a dashboard, as printed."""
+    pages = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+    found = [re.findall(r"psql [^`\n]*-f /?dashboards/\w+\.sql", page.read_text()) for page in pages]
+    return sorted({command for page in found for command in page})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_pages_runs(psql: str, paved: Database, command: str) -> None:
+    """Its dashboard is there, and its variables are those that the dashboard's header documents."""
+    words = shlex.split(command)
+    script = PROJECT / words[-1].lstrip("/")
+    header = script.read_text().split("\\if ", 1)[0]
+    for assignment in (word for option, word in pairwise(words) if option == "-v"):
+        assert f"\n-- {assignment.split('=')[0]} " in header, assignment
+    options = [word for pair in pairwise(words) if pair[0] == "-v" for word in pair]
+    assert panels(run_psql(psql, paved, "--csv", *options, "-f", str(script)))
+
+
+@pytest.mark.parametrize("script", DASHBOARDS, ids=lambda script: script.stem)
+def test_a_rebuilt_platform_fits_one_screen(psql: str, repaved: Platform, script: Path) -> None:
+    """At most 45 lines of at most 120 characters; a panel without rows says in its heading that this may be."""
+    printed = run_psql(psql, repaved.database, "-f", str(script)).splitlines()
+    assert len(printed) <= 45 and max(map(len, printed)) <= 120
+    # A table without rows is its header, a rule, and an empty line.
+    unexplained = [
+        heading
+        for heading, rule, rest in zip(printed, printed[2:], [*printed[3:], ""], strict=False)
+        if heading.startswith("== ") and set(rule) <= set("-+") and not rest and "none is" not in heading
+    ]
+    assert unexplained == []
+    detailed = dashboard(psql, repaved.database, script.stem, DETAIL=1)
+    assert len(detailed) >= sum(line.startswith("== ") for line in printed)
 
 
 @pytest.mark.parametrize("script", DASHBOARDS, ids=lambda script: script.stem)
@@ -130,39 +180,39 @@ def test_dashboards_only_read_and_leave_psql_as_it_was(psql: str, filled: Databa
 
 def test_ohlcv_dashboard_counts_what_is_there(psql: str, filled: Database) -> None:
     """The numbers of the totals, sanity and watchlist panels are those that were inserted."""
-    shown = dashboard(psql, filled, "ohlcv_dashboard", DAYS_BACK=15)
+    shown = dashboard(psql, filled, "ohlcv_dashboard", DAYS_BACK=15, DETAIL=1)
     recent = [session for session in SESSIONS if session > NEWEST - dt.timedelta(days=15)]
     bars = 2 * len(SESSIONS) - 8 + 3
     assert shown[1] == [
         {"bars": str(bars), "first_bar": str(SESSIONS[0]), "last_bar": str(NEWEST), "tickers": "4",
          "tickers_with_bars": "3", "sessions_published": "1"}
     ]  # fmt: skip
-    assert [row["session"] for row in shown[2]] == [str(session) for session in reversed(recent)]
+    assert [row["session"] for row in shown[2]] == [str(session) for session in recent[:-6:-1]]
     assert shown[3][0]["fewest"] == "3" and shown[3][0]["under_50"] == "3"
-    assert [row["symbol"] for row in shown[4]] == ["CCC", "BBB", "AAA"]
+    assert shown[4][0]["impossible_prices"] == "0" and shown[4][0]["range_over_25_percent"] == "3"
     assert [(row["symbol"], row["days"]) for row in shown[5]] == []
-    assert shown[6][0]["impossible_prices"] == "0" and shown[6][0]["range_over_25_percent"] == "3"
-    assert {row["symbol"] for row in shown[7]} == {"CCC"}
-    assert [row["symbol"] for row in shown[8]] == ["AAA", "BBB", "CCC"]
-    assert shown[9] == [
+    assert shown[6] == [
         {"watchlist_id": "test", "active": "3", "with_ticker": "2", "with_bars": "2",
          "with_newest_bar": "2", "without_newest_bar": "NOSUCH"}
     ]  # fmt: skip
-    assert len(shown[10]) == len(recent) and shown[10][0]["close"] == "100"
+    assert [row["symbol"] for row in shown[7]] == ["CCC", "BBB", "AAA"]
+    assert {row["symbol"] for row in shown[8]} == {"CCC"}
+    assert [row["symbol"] for row in shown[9]] == ["AAA", "BBB", "CCC"]
+    assert len(shown[10]) == 5 and shown[10][0]["close"] == "100"
 
 
 def test_ohlcv_dashboard_obeys_its_variables(psql: str, filled: Database) -> None:
     """A longer look back finds the gap; SYMBOL_LIMIT cuts every list; SYMBOL picks the series."""
-    shown = dashboard(psql, filled, "ohlcv_dashboard", DAYS_BACK=60, SYMBOL_LIMIT=2, SYMBOL="CCC")
+    shown = dashboard(psql, filled, "ohlcv_dashboard", DAYS_BACK=60, SYMBOL_LIMIT=2, DETAIL=1, SYMBOL="CCC")
     gap = [(row["symbol"], row["last_before"], row["first_after"]) for row in shown[5]]
     assert gap == [("BBB", str(SESSIONS[9]), str(SESSIONS[18]))]
-    assert len(shown[2]) == len(shown[4]) == len(shown[8]) == 2
+    assert len(shown[2]) == len(shown[7]) == len(shown[9]) == 2
     assert [row["session"] for row in shown[10]] == [str(NEWEST), str(BEFORE)]
 
 
 def test_options_dashboard_shows_the_newest_snapshot(psql: str, filled: Database) -> None:
     """Coverage against the active watchlist, chains, missing values and expirations of the newest snapshot."""
-    shown = dashboard(psql, filled, "options_chains_dashboard")
+    shown = dashboard(psql, filled, "options_chains_dashboard", DETAIL=1)
     newest = shown[1][0]
     assert (newest["active_symbols"], newest["symbols"], newest["contracts"]) == ("3", "1", "60")
     assert (newest["calls"], newest["puts"], newest["with_gamma"]) == ("30", "30", "58")
@@ -170,18 +220,18 @@ def test_options_dashboard_shows_the_newest_snapshot(psql: str, filled: Database
         ("BBB", "no chain"),
         ("NOSUCH", "no ticker"),
     ]
-    assert shown[3][0]["symbol"] == "AAA" and shown[3][0]["put_call_oi"] == "2.00"
-    assert [(row["symbol"], row["no_gamma"]) for row in shown[4]] == [("ALL", "2"), ("AAA", "2")]
-    assert [(row["expiration_date"], row["days"]) for row in shown[5]] == [("2026-12-18", "28")]
-    assert [(row["session"], row["symbols"], row["contracts"]) for row in shown[6]] == [
+    assert [(row["session"], row["symbols"], row["contracts"]) for row in shown[3]] == [
         (str(NEWEST), "1", "60"),
         (str(BEFORE), "2", "120"),
     ]
+    assert [(row["symbol"], row["no_gamma"]) for row in shown[4]] == [("ALL", "2"), ("AAA", "2")]
+    assert shown[5][0]["symbol"] == "AAA" and shown[5][0]["put_call_oi"] == "2.00"
+    assert [(row["expiration_date"], row["days"]) for row in shown[6]] == [("2026-12-18", "28")]
 
 
 def test_dealer_dashboard_shows_the_documents(psql: str, filled: Database) -> None:
     """Statuses, walls and figures are those of the stored documents, which the real computation wrote."""
-    shown = dashboard(psql, filled, "dealer_metrics_dashboard")
+    shown = dashboard(psql, filled, "dealer_metrics_dashboard", DETAIL=1)
     assert shown[1] == [
         {"active_symbols": "3", "rows": "2", "with_dealer_metrics": "2", "full": "1", "limited": "0",
          "invalid": "1", "full_percent": "50.0"}
@@ -216,6 +266,132 @@ def test_dealer_dashboard_picks_the_nth_snapshot(psql: str, filled: Database) ->
     assert second[1][0]["with_dealer_metrics"] == "1"
     third = dashboard(psql, filled, "dealer_metrics_dashboard", SNAPSHOT_N=3)
     assert third[1][0]["rows"] == "0" and third[5] == []
+
+
+def test_tickers_dashboard_names_what_the_lists_get_wrong(psql: str, filled: Database) -> None:
+    """Types, lists and the symbol that is no ticker."""
+    shown = dashboard(psql, filled, "tickers_watchlists_dashboard", DETAIL=1)
+    assert (shown[1][0]["tickers"], shown[1][0]["active"], shown[1][0]["differ_in_case_only"]) == (
+        "4",
+        "4",
+        "0",
+    )
+    assert [(row["type"], row["tickers"], row["percent"]) for row in shown[2]] == [("CS", "4", "100.0")]
+    (lists,) = shown[3]
+    assert (lists["active"], lists["left_it"], lists["without_ticker"]) == ("3", "1", "1")
+    assert [(row["symbol"], row["reason"]) for row in shown[4]] == [("NOSUCH", "no ticker")]
+    assert shown[5] == []
+    assert [(row["joined"], row["left_it"], row["symbols"]) for row in shown[6]] == [
+        ("3", "1", "AAA BBB -CCC NOSUCH")
+    ]
+    assert [row["symbol"] for row in shown[7]] == ["CCC"]
+
+
+def test_snapshot_dashboard_counts_documents(psql: str, filled: Database) -> None:
+    """Which documents each session has, and who lacks which."""
+    shown = dashboard(psql, filled, "daily_snapshots_dashboard", DETAIL=1, SYMBOL="AAA")
+    assert (shown[1][0]["rows"], shown[1][0]["tickers"]) == ("4", "2")
+    assert [(row["session"], row["rows"], row["dealer"], row["complete"]) for row in shown[2]][:1] == [
+        (str(NEWEST), "2", "2", "0")
+    ]
+    assert [(row["symbol"], row["ticker"], row["dealer"]) for row in shown[3]] == [
+        ("AAA", "t", "t"),
+        ("BBB", "t", "t"),
+        ("NOSUCH", "f", "f"),
+    ]
+    assert [row["dealer"] for row in shown[7]] == ["FULL", "FULL", "-"]
+
+
+def test_volatility_dashboard_shows_the_documents(psql: str, repaved: Platform) -> None:
+    """Statuses, reasons and numbers are those of the stored documents."""
+    shown = dashboard(psql, repaved.database, "volatility_metrics_dashboard", DETAIL=1, SYMBOL="AAPL")
+    assert [row["symbol"] for row in shown[2]] == ["NOSUCH"]
+    assert sum(int(row["symbols"]) for row in shown[3]) == int(shown[1][0]["with_metrics"]) == 4
+    with repaved.connect() as connection:
+        stored = connection.execute(
+            "SELECT spot, round(100 * atm_iv_30d::numeric, 1)::text FROM analytics.volatility_metrics WHERE symbol = 'AAPL'"
+        ).fetchone()
+    assert stored is not None
+    (newest,) = shown[7]
+    assert (newest["session"], float(newest["spot"]), newest["iv_30d"]) == (str(TODAY), *stored)
+    assert newest["iv_rank_status"] == "history_too_short"
+    assert {row["status"] for row in shown[8]} == {row["status"] for row in shown[3]}
+
+
+def test_coverage_dashboard_is_the_manifest(psql: str, repaved: Platform) -> None:
+    """Every step and session, and what a later step doesn't have."""
+    shown = dashboard(psql, repaved.database, "coverage_dashboard", SESSIONS=3)
+    assert [row["asset"] for row in shown[1]] == [
+        "schema", "tickers", "watchlists", "ohlcv", "options_chains", "daily_snapshots", "dealer_metrics",
+        "volatility_metrics",
+    ]  # fmt: skip
+    assert {row["behind"] for row in shown[1]} == {"0"}
+    assert len(shown[2]) == 3 and shown[2][0]["session"] == str(TODAY)
+    assert (shown[2][0]["dealer"], shown[2][1]["dealer"]) == ("4", "-")
+    assert {row["asset"]: row["sessions"] for row in shown[3]} == {
+        "options_chains": "29", "dealer_metrics": "29", "volatility_metrics": "29",
+    }  # fmt: skip
+    assert shown[4] == shown[5] == [] and {"unknown symbol", "test symbol"} <= {
+        row["reason"] for row in shown[6]
+    }
+
+
+def test_drift_dashboard_hashes_as_the_platform_does(psql: str, repaved: Platform) -> None:
+    """Right after a rebuild nothing has drifted, and the SQL's structure is the platform's own fingerprint."""
+    shown = dashboard(psql, repaved.database, "drift_dashboard")
+    with repaved.connect() as connection:
+        fingerprint = structure_fingerprint(connection)
+    assert shown[1][0]["now"] == fingerprint[:32], (
+        "dashboards/drift_dashboard.sql no longer writes the structure as kapman_resources/structure/fingerprint.py does"
+    )
+    assert shown[1][0]["same"] == "t"
+    assert {row["asset"]: (row["compared"], row["same"], row["changed"]) for row in shown[2]} == {
+        "tickers": ("1", "1", "0"), "watchlists": ("1", "1", "0"), "ohlcv": ("5", "5", "0"),
+        "options_chains": ("1", "1", "0"), "daily_snapshots": ("5", "5", "0"), "dealer_metrics": ("1", "1", "0"),
+        "volatility_metrics": ("1", "1", "0"),
+    }  # fmt: skip
+    assert shown[3] == shown[4] == []
+    assert [(row["rows"], row["missing"], row["unknown"]) for row in shown[5]] == [("4", "-", "-")] * 4
+    assert len(shown[6]) == 5
+
+
+def test_drift_dashboard_sees_what_somebody_changed(psql: str, repaved: Platform) -> None:
+    """A number, a document's key and a table of their own: each turns its panel, and going back turns it back."""
+    change = (
+        "UPDATE ohlcv SET volume = volume + 1 WHERE date = %(today)s AND ticker_id = %(id)s",
+        "UPDATE daily_snapshots SET price_metrics_json = price_metrics_json || '{\"made_up\": 1}'"
+        " WHERE time = %(close)s AND ticker_id = %(id)s",
+        "UPDATE kapman_meta.load_manifest SET content_hash = content_hash || '!'"
+        " WHERE asset = 'options_chains' AND partition_key = %(today)s::text",
+        "CREATE TABLE kapman_meta.by_hand ()",
+    )
+    back = (
+        "UPDATE ohlcv SET volume = volume - 1 WHERE date = %(today)s AND ticker_id = %(id)s",
+        "UPDATE daily_snapshots SET price_metrics_json = price_metrics_json - 'made_up'"
+        " WHERE time = %(close)s AND ticker_id = %(id)s",
+        "UPDATE kapman_meta.load_manifest SET content_hash = rtrim(content_hash, '!')"
+        " WHERE asset = 'options_chains' AND partition_key = %(today)s::text",
+        "DROP TABLE kapman_meta.by_hand",
+    )
+    names = {"today": TODAY, "close": session_close(TODAY), "id": ticker_id("AAPL")}
+    with repaved.connect() as connection:
+        for statement in change:
+            connection.execute(statement.encode(), names)
+    try:
+        shown = dashboard(psql, repaved.database, "drift_dashboard")
+    finally:
+        with repaved.connect() as connection:
+            for statement in back:
+                connection.execute(statement.encode(), names)
+    assert shown[1][0]["same"] == "f"
+    changed = {row["asset"]: row["changed_by_hand"] for row in shown[2] if row["changed"] != "0"}
+    assert changed == dict.fromkeys(["ohlcv", "options_chains", "daily_snapshots"], str(TODAY))
+    assert {(row["asset"], row["changed_source"]) for row in shown[3]} == {
+        ("dealer_metrics", "options_chains"),
+        ("volatility_metrics", "options_chains"),
+    }
+    assert [row["unknown"] for row in shown[5]] == ["-", "made_up", "-", "-"]
+    assert dashboard(psql, repaved.database, "drift_dashboard")[1][0]["same"] == "t"
 
 
 def _insert_reference(connection: Connection) -> None:

@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import AliasChoices
 
 from kapman_assets import (
+    backups,
     daily_snapshots,
     dealer_metrics,
     defs,
@@ -36,7 +37,7 @@ AUDITS = {
     module.__name__.rsplit(".", 1)[1]: {audit.name: audit for audit in module.AUDITS} for module in MODULES
 }
 # What no query of the database can answer is a check of its own.
-OTHER_WARNINGS = {"ohlcv": {flat_file_changes.CHECK: "W"}}
+OTHER_CHECKS = {"schema": {backups.CHECK: ""}, "ohlcv": {flat_file_changes.CHECK: "W"}}
 # The steps that rest on chains have a table of these too.
 REASONS = {
     "no_options",
@@ -68,10 +69,10 @@ def test_runbook_names_every_check_and_no_other() -> None:
         expected = {
             name: "W" if audit.severity is dg.AssetCheckSeverity.WARN else "B" if audit.blocking else ""
             for name, audit in AUDITS[asset].items()
-        } | OTHER_WARNINGS.get(asset, {})
+        } | OTHER_CHECKS.get(asset, {})
         assert {name: mark for name, mark in rows if name not in REASONS} == expected, asset
     defined = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
-    assert defined == {name for audits in (*AUDITS.values(), *OTHER_WARNINGS.values()) for name in audits}
+    assert defined == {name for audits in (*AUDITS.values(), *OTHER_CHECKS.values()) for name in audits}
 
 
 def test_runbook_names_every_job_schedule_and_sensor() -> None:

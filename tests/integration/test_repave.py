@@ -11,7 +11,7 @@ from kapman_assets.order import CHAIN
 from kapman_resources.content_hash import database_hashes
 from kapman_resources.sessions import sessions_between
 from kapman_resources.structure import structure_dump
-from tests.integration.conftest import TODAY, Platform
+from tests.integration.conftest import TODAY, WHOLE, Platform
 
 
 def hashes(platform: Platform) -> list[tuple[str, str, int]]:
@@ -20,12 +20,12 @@ def hashes(platform: Platform) -> list[tuple[str, str, int]]:
 
 
 def test_two_repaves_are_the_same(repaved: Platform) -> None:
-    """Content and structure are equal although every row has been written anew."""
+    """Content and structure are equal although every row has been written anew, over the whole window."""
     with repaved.connect() as connection:
         structure = structure_dump(connection)
         first_created = connection.execute("SELECT min(created_at) FROM tickers").fetchone()
     before = hashes(repaved)
-    assert repaved.run("repave").success
+    assert repaved.run("repave", first=WHOLE).success
     assert hashes(repaved) == before
     assert {table: rows for table, _, rows in before}["ohlcv"] > 0
     with repaved.connect() as connection:

@@ -407,7 +407,7 @@ def test_an_edited_migration_is_refused_by_name(database: Database, schema: Path
 
 def test_a_migration_of_a_newer_checkout_is_refused_by_name(database: Database, schema: Path) -> None:
     (schema / "9999.later.sql").write_text(
-        "-- depends: 0011.analytics_overview\nCREATE TABLE kapman_meta.later ();\n"
+        "-- depends: 0012.analytics_quarantine\nCREATE TABLE kapman_meta.later ();\n"
     )
     assert migrate(database, schema)[-1] == "9999.later"
     with pytest.raises(StructureError, match=r"9999\.later.*doesn't know"):
@@ -419,12 +419,12 @@ def test_a_failing_migration_leaves_nothing_and_can_be_mended(database: Database
     before = dump(database)
     later = schema / "9999.later.sql"
     later.write_text(
-        "-- depends: 0011.analytics_overview\nCREATE TABLE kapman_meta.later ();\nSELECT 1 / 0;\n"
+        "-- depends: 0012.analytics_quarantine\nCREATE TABLE kapman_meta.later ();\nSELECT 1 / 0;\n"
     )
     with pytest.raises(StructureError, match=r"9999\.later failed.*division by zero"):
         migrate(database, schema)
     assert dump(database) == before
-    later.write_text("-- depends: 0011.analytics_overview\nCREATE TABLE kapman_meta.later ();\n")
+    later.write_text("-- depends: 0012.analytics_quarantine\nCREATE TABLE kapman_meta.later ();\n")
     assert migrate(database, schema) == ["9999.later"]
 
 

@@ -13,6 +13,9 @@ import pytest
 from psycopg import sql
 
 from kapman_assets import chain_metrics, daily_snapshots, dealer_metrics, volatility_metrics
+from kapman_assets.chain_metrics import SnapshotCache, read_valued
+from kapman_assets.scope import active_symbols
+from kapman_metrics.chain import Carry, OptionSnapshot
 from kapman_resources import manifest
 from kapman_resources.content_hash import content_hash
 from kapman_resources.sessions import session_close, sessions_between
@@ -139,20 +142,46 @@ def test_a_row_is_the_same_whoever_asked_for_it(loaded: Platform, asset: str) ->
     assert "only" not in load_of(loaded, asset).details
 
 
-def test_a_chain_is_read_once_for_both_steps_of_a_run(loaded: Platform) -> None:
+def test_a_chain_is_read_once_for_both_steps_of_a_run(
+    loaded: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dealer and volatility metrics of one run share the contracts; the next run reads them again."""
+    read: list[OptionSnapshot] = []
+
+    def counted(*arguments: Any) -> OptionSnapshot:
+        read.append(read_valued(*arguments))
+        return read[-1]
+
+    monkeypatch.setattr(chain_metrics, "read_valued", counted)
     with loaded.connect() as connection:
         connection.execute(
             "UPDATE daily_snapshots SET dealer_metrics_json = NULL, volatility_metrics_json = NULL"
         )
-    chain_metrics.read_once.cache_clear()
     assert loaded.materialize("dealer_metrics", "volatility_metrics", partition=TODAY).success
-    found = chain_metrics.read_once.cache_info()
-    assert (found.hits, found.misses) == (1, 1)
+    assert len(read) == 1
     with loaded.connect() as connection:
         connection.execute("UPDATE daily_snapshots SET dealer_metrics_json = NULL")
     materialize(loaded, "dealer_metrics")
-    assert chain_metrics.read_once.cache_info().misses == 2
+    assert len(read) == 2
+
+
+def test_shared_chains_are_bounded(loaded: Platform) -> None:
+    """However many sessions a run has, no more contracts are held than said; only the newest may be larger."""
+    with loaded.connect() as connection:
+        symbols = active_symbols(connection)
+    snapshot = read_valued(loaded.database, TODAY, symbols, {}, Carry())
+    size, read = len(snapshot.chain), []
+
+    def keys_read(run: str, cache: SnapshotCache, *keys: int) -> list[int]:
+        read.clear()
+        for key in keys:
+            cache.get(run, key, lambda key=key: read.append(key) or snapshot)
+        return read
+
+    roomy, tight = SnapshotCache(2 * size), SnapshotCache(size - 1)
+    assert keys_read("a", roomy, 1, 2, 1, 2, 3, 2, 1) == [1, 2, 3, 1]
+    assert keys_read("b", roomy, 1, 1) == [1]
+    assert keys_read("a", tight, 1, 1, 2, 1) == [1, 2, 1]
 
 
 def test_the_filters_of_a_row_are_in_it(loaded: Platform) -> None:
