@@ -6,6 +6,7 @@ asset check of the same name runs the same query on the published table and show
 
 import datetime as dt
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
@@ -19,6 +20,8 @@ from kapman_resources.database import Connection
 from kapman_resources.errors import AuditError
 
 EXAMPLES = 10
+_LINE = 96
+_KEYWORDS = re.compile(r" (?=(?:FROM|WHERE|AND|OR|JOIN|LEFT JOIN|GROUP BY|HAVING|ORDER BY) )")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Audit:
     enforced: whether constraints of the table refuse the same rows: rows that have just passed them, because
         they were copied into the table itself, need not be asked again before they are published.
     parameters: its own query parameters, beside the caller's.
+    thresholds: the numbers that the query compares with, by name, for people to see.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Audit:
     staged: bool = False
     enforced: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,17 @@ def find_violations(
 
 def _query(audit: Audit, relation: sql.Composable) -> str:
     """The query as a person can paste it into psql, but for its parameters."""
-    return inspect.cleandoc(sql.SQL(audit.violations).format(relation=relation).as_string())
+    text = inspect.cleandoc(sql.SQL(audit.violations).format(relation=relation).as_string())
+    return "\n".join(part for line in text.splitlines() for part in _broken(line))
+
+
+def _broken(line: str) -> Iterator[str]:
+    """A line of SQL in parts that fit the page of a check, broken before a keyword."""
+    while len(line) > _LINE and (breaks := [m.start() for m in _KEYWORDS.finditer(line, 16)]):
+        at = max((position for position in breaks if position <= _LINE), default=breaks[0])
+        yield line[:at]
+        line = " " * min(12, len(line) - len(line.lstrip()) + 4) + line[at + 1 :]
+    yield line
 
 
 def audit_stage(
@@ -129,8 +144,12 @@ def audit_checks(asset: str, audits: Sequence[Audit], relation: sql.Composable) 
         dg.AssetCheckSpec(
             audit.name,
             asset=asset,
-            description=f"{audit.description}\n\nViolations:\n```sql\n{_query(audit, relation)}\n```",
+            description=(
+                f"{audit.description}\n\n{_consequence(audit)}\n\n"
+                f"Violations:\n```sql\n{_query(audit, relation)}\n```"
+            ),
             blocking=audit.blocking,
+            metadata={"severity": audit.severity.value, **_thresholds(audit)},
         )
         for audit in audits
     ]
@@ -155,14 +174,39 @@ def audit_checks(asset: str, audits: Sequence[Audit], relation: sql.Composable) 
     return checks
 
 
+def _consequence(audit: Audit) -> str:
+    """When it passes, and what follows when it doesn't."""
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in audit.thresholds.items())
+    if audit.severity is dg.AssetCheckSeverity.WARN:
+        otherwise = "is a warning and stops nothing"
+    else:
+        otherwise = "stops the next step of the run" if audit.blocking else "is an error and stops nothing"
+    thresholds = f" Thresholds: {numbers}." if numbers else ""
+    return f"Passes with 0 violations.{thresholds} A failure {otherwise}."
+
+
+def _thresholds(audit: Audit) -> dict[str, int | float]:
+    """As metadata: what the numbers beside a verdict are to be compared with."""
+    return {
+        "threshold_violations": 0,
+        **{f"threshold_{name}": value for name, value in audit.thresholds.items()},
+    }
+
+
+def facts_sentence(facts: Mapping[str, Any]) -> str:
+    """The numbers beside a verdict as people read them: `bars 5,213, tickers 60`."""
+    return ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in facts.items())
+
+
 def _sentence(verdict: Verdict) -> str:
-    numbers = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in verdict.facts.items())
+    numbers = facts_sentence(verdict.facts)
     return f"{verdict.count} violations; {numbers}" if numbers else f"{verdict.count} violations"
 
 
 def _evidence(verdict: Verdict) -> dict[str, dg.MetadataValue[Any] | int | float | str]:
     evidence: dict[str, Any] = {name: _metadata(value) for name, value in verdict.facts.items()}
     evidence["violations"] = verdict.count
+    evidence |= _thresholds(verdict.audit)
     evidence["query"] = dg.MetadataValue.md(f"```sql\n{verdict.query}\n```")
     if verdict.examples:
         evidence["examples"] = dg.MetadataValue.md(_table(verdict.examples))
@@ -182,6 +226,8 @@ def _shown(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M}Z"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

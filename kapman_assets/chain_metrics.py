@@ -5,9 +5,10 @@ current already, how they are audited and published is the same for both and sta
 """
 
 import datetime as dt
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -145,13 +146,12 @@ class ChainMetrics:
                 if self.is_current(connection, session, done.get(key), [whole, sources], settings):
                     kept.append(done[key])
                     continue
-                snapshot = read_once(
-                    (context.run.run_id, repr(held[key])),
-                    database.database,
-                    session,
-                    tuple(asked.items()),
-                    tuple(chains[key].details["underlying_prices"].items()),
-                    Carry(settings.rate, settings.dividend_yield),
+                prices: dict[str, float] = chains[key].details["underlying_prices"]
+                carry = Carry(settings.rate, settings.dividend_yield)
+                snapshot = SNAPSHOTS.get(
+                    context.run.run_id,
+                    (database.database, session, repr((held[key], asked, prices, carry))),
+                    partial(read_valued, database.database, session, asked, prices, carry),
                 )
                 frame = computation.compute(snapshot)
                 details = {"contracts": len(snapshot.chain), "settings": asdict(settings)}
@@ -161,7 +161,9 @@ class ChainMetrics:
             rows += load.rows_written
             progress(len(loads) + len(kept), rows)
         context.log.info(f"{len(loads)} sessions computed, {len(kept)} unchanged.")
-        return materialized_sessions(context, loads, inputs, unchanged=kept)
+        return materialized_sessions(
+            context, loads, inputs, unchanged=kept, progress=progress, database=database
+        )
 
     def is_current(
         self,
@@ -231,29 +233,49 @@ class ChainMetrics:
         )
 
 
-@lru_cache(maxsize=1)
-def read_once(
-    version: Hashable,
+class SnapshotCache:
+    """Snapshots that a run has read and valued: every step that asks for the same session shares one.
+
+    Holds those of one run and, beside the newest, at most `contracts` contracts (some 200 bytes each).
+    """
+
+    def __init__(self, contracts: int) -> None:
+        self._contracts = contracts
+        self._run = ""
+        self._held: OrderedDict[Hashable, OptionSnapshot] = OrderedDict()
+
+    def get(self, run: str, key: Hashable, read: Callable[[], OptionSnapshot]) -> OptionSnapshot:
+        """The run's snapshot under that key, read if it isn't held; the longest unused ones make room."""
+        if run != self._run:
+            self._held.clear()
+            self._run = run
+        if key not in self._held:
+            self._held[key] = read()
+        self._held.move_to_end(key)
+        while len(self._held) > 1 and sum(len(one.chain) for one in self._held.values()) > self._contracts:
+            self._held.popitem(last=False)
+        return self._held[key]
+
+
+SNAPSHOTS = SnapshotCache(contracts=600_000)
+
+
+def read_valued(
     database: Database,
     session: dt.date,
-    symbols: tuple[tuple[str, str], ...],
-    vendor_prices: tuple[tuple[str, float], ...],
+    symbols: Mapping[str, str],
+    vendor_prices: Mapping[str, float],
     carry: Carry,
 ) -> OptionSnapshot:
-    """The session's contracts of these symbols (with their ticker ids), valued at its spots.
-
-    Read and valued once for the steps of a run that ask for the same session one after the other.
-
-    version: differs where the database may hold something else: the run, and the sources it has found.
-    """
-    close, ids = session_close(session), [ticker_id for _, ticker_id in symbols]
+    """The session's contracts of these symbols (with their ticker ids), valued at its spots."""
+    close, ids = session_close(session), list(symbols.values())
     with database.connect() as connection:
         contracts = read_contracts(connection, ids, close)
         closes = read_closes(connection, ids, session)
     expiries = expiry_closes(contracts["expiration_date"].unique())
     return read_snapshot(
         contracts.join(expiries, on="expiration_date", how="left", maintain_order="left"),
-        spots(dict(symbols), closes, dict(vendor_prices)),
+        spots(symbols, closes, vendor_prices),
         snapshot_time=close,
         session=session,
         carry=carry,

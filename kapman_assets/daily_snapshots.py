@@ -10,6 +10,7 @@ from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
 from kapman_assets.failures import fails_in_a_sentence
+from kapman_assets.freshness import DEADLINES
 from kapman_assets.lineage import (
     SNAPSHOT_SOURCES,
     Sources,
@@ -145,6 +146,7 @@ AUDITS = (
         severity=dg.AssetCheckSeverity.WARN,
         blocking=False,
         parameters={"days": RECENT_DAYS},
+        thresholds={"jump_factor": JUMP, "days": RECENT_DAYS},
     ),
     Audit(
         "snapshots_are_not_stale",
@@ -172,6 +174,7 @@ AUDITS = (
         """,
         severity=dg.AssetCheckSeverity.WARN,
         blocking=False,
+        thresholds={"days_between_bars": LONGEST_BREAK},
     ),
     currency_audit(
         "daily_snapshots_are_current",
@@ -199,11 +202,13 @@ class DailySnapshotsConfig(dg.Config):
     deps=[options_chains, ohlcv, watchlists],
     partitions_def=SESSIONS,
     backfill_policy=ONE_RUN,
-    group_name="market",
+    freshness_policy=DEADLINES["daily_snapshots"].policy,
+    pool="database",
+    group_name="4_metrics",
     kinds={"timescaledb", "polars"},
     owners=["team:a0-hydration"],
     tags={"contract": "A0"},
-    metadata=table_metadata(DAILY_SNAPSHOTS),
+    metadata=table_metadata(OWN_PART),
     code_version=MODEL_VERSION,
     description=(
         "Technical indicators and price metrics of every active symbol at the session's close, from the last"
@@ -249,7 +254,9 @@ def daily_snapshots(
             rows += load.rows_written
         progress(len(loads), rows)
     context.log.info(f"{len(loads)} sessions computed, {len(kept)} unchanged.")
-    return materialized_sessions(context, loads, inputs, unchanged=kept.values())
+    return materialized_sessions(
+        context, loads, inputs, unchanged=kept.values(), progress=progress, database=database
+    )
 
 
 def sessions_a_transaction(tickers: int) -> int:

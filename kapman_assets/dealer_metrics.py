@@ -11,6 +11,7 @@ from kapman_assets.daily_snapshots import AUDITS as SNAPSHOTS_AUDITS
 from kapman_assets.daily_snapshots import RELATION as SNAPSHOTS_RELATION
 from kapman_assets.daily_snapshots import daily_snapshots
 from kapman_assets.failures import fails_in_a_sentence
+from kapman_assets.freshness import DEADLINES
 from kapman_assets.materializations import inputs_as_read, table_metadata
 from kapman_assets.ohlcv import ohlcv
 from kapman_assets.options_chains import AUDITS as OPTIONS_AUDITS
@@ -22,7 +23,6 @@ from kapman_assets.resources import DatabaseResource
 from kapman_assets.watchlists import watchlists
 from kapman_metrics import dealer
 from kapman_metrics.quality import OFF, STALE, THIN
-from kapman_resources.tables import DAILY_SNAPSHOTS
 
 MODEL_VERSION = "dealer-2"
 
@@ -62,6 +62,7 @@ AUDITS = (
             FROM {relation} s
         """,
         staged=True,
+        thresholds={"relative_tolerance": 1e-9},
     ),
     _COVER,
     Audit(
@@ -83,6 +84,7 @@ AUDITS = (
         """,
         severity=dg.AssetCheckSeverity.WARN,
         blocking=False,
+        thresholds={"live_contracts": THIN},
     ),
     Audit(
         "greeks_are_fresh",
@@ -102,6 +104,7 @@ AUDITS = (
         """,
         severity=dg.AssetCheckSeverity.WARN,
         blocking=False,
+        thresholds={"stale_share": STALE, "factor": OFF},
     ),
     _CURRENT,
 )
@@ -135,11 +138,13 @@ class DealerMetricsConfig(ChainMetricsConfig):
     deps=[daily_snapshots, options_chains, ohlcv, watchlists],
     partitions_def=SESSIONS,
     backfill_policy=ONE_RUN,
-    group_name="market",
+    freshness_policy=DEADLINES["dealer_metrics"].policy,
+    pool="database",
+    group_name="4_metrics",
     kinds={"timescaledb", "polars"},
     owners=["team:a0-hydration"],
     tags={"contract": "A0"},
-    metadata=table_metadata(DAILY_SNAPSHOTS),
+    metadata=table_metadata(STEP.own_part, "dealer_metrics"),
     code_version=MODEL_VERSION,
     description=(
         "Gamma exposure, gamma flip, walls, vanna and charm exposure of every active symbol, from the session's"

@@ -1,13 +1,17 @@
 """How a run tells Dagster what it has published."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from kapman_assets.column_lineage import column_lineage
+from kapman_assets.previews import preview
+from kapman_assets.progress import ProgressLog
+from kapman_assets.resources import DatabaseResource
 from kapman_resources.manifest import Load
-from kapman_resources.tables import Table
+from kapman_resources.tables import Column, Table
 
 # Dagster records a materialization for every partition of a run's range, whatever the asset says,
 # unless the output carries this key (`SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION` in its sources).
@@ -57,19 +61,31 @@ def inputs_as_read(context: dg.AssetExecutionContext) -> dict[str, str]:
 def materialized_sessions(
     context: dg.AssetExecutionContext,
     loads: Iterable[Load],
-    inputs: Mapping[str, str] | None = None,
+    inputs: Mapping[str, str],
     *,
     unchanged: Iterable[Load] = (),
+    progress: ProgressLog | None = None,
+    database: DatabaseResource | None = None,
 ) -> dg.MaterializeResult:
     """Record one materialization for each session that is published; the others stay unmaterialized.
 
-    inputs: `inputs_as_read` of before the step read them; None asks now.
+    inputs: `inputs_as_read` of before the step read them.
     unchanged: published before and left alone. They are recorded again, with the numbers of then: a run may
         have died between publishing and recording, and Dagster learns that they have been looked at since.
+    progress, database: the last event then also gets what describes the whole run: its pace; ten rows, a picture.
     """
-    inputs = inputs_as_read(context) if inputs is None else inputs
-    left_alone = [(load, {"unchanged": True, **dict.fromkeys(_diff(load), 0)}) for load in unchanged]
-    for load, metadata in (*left_alone, *((load, {}) for load in loads)):
+    seconds = progress.seconds if progress else None
+    published = [(load, load_metadata(load)) for load in loads]
+    left_alone = [
+        (load, load_metadata(load) | {"unchanged": True} | dict.fromkeys(_diff(load), 0))
+        for load in unchanged
+    ]
+    events = [*left_alone, *published]
+    for number, (load, metadata) in enumerate(events, start=1):
+        last = number == len(events)
+        of_the_run = pace([one for one, _ in published], len(left_alone), seconds) if last else {}
+        if last and database:
+            of_the_run |= preview(context, database, dt.date.fromisoformat(load.partition_key))
         versions = {
             _INPUT_VERSION.format(source["asset"]): source["content_hash"]
             for source in load.sources
@@ -79,7 +95,7 @@ def materialized_sessions(
             dg.AssetMaterialization(
                 context.asset_key,
                 partition=load.partition_key,
-                metadata={**load_metadata(load), **metadata},
+                metadata=metadata | of_the_run,
                 tags={
                     **inputs,
                     **versions,
@@ -91,16 +107,27 @@ def materialized_sessions(
     return dg.MaterializeResult(metadata={_LOG_NO_EVENTS: True})
 
 
+def pace(published: Sequence[Load], unchanged: int, seconds: float | None) -> dict[str, Any]:
+    """What a run did and how fast, in numbers that plot."""
+    numbers: dict[str, Any] = {"sessions_published": len(published), "sessions_unchanged": unchanged}
+    if published and seconds:
+        rows = sum(load.rows_written for load in published)
+        numbers |= {"seconds": round(seconds, 3), "rows_per_second": round(rows / seconds)}
+    return numbers
+
+
 def load_metadata(load: Load) -> dict[str, Any]:
     """The numbers of a load that people look for first."""
-    shown: dict[str, Any] = {"dagster/row_count": load.rows_written, "rows_read": load.rows_read}
-    if load.rows_quarantined:
-        shown["rows_quarantined"] = load.rows_quarantined
+    shown: dict[str, Any] = {
+        "dagster/row_count": load.rows_written,
+        "rows_read": load.rows_read,
+        "rows_quarantined": load.rows_quarantined,
+    }
     if load.ignored:
         shown["rows_ignored"] = dg.MetadataValue.json(load.ignored)
     shown |= _diff(load)
-    if load.details:
-        shown["details"] = dg.MetadataValue.json(load.details)
+    if details := {name: value for name, value in load.details.items() if name not in _ROW_DIFF}:
+        shown["details"] = dg.MetadataValue.json(details)
     if load.content_hash:
         shown["content_hash"] = load.content_hash[:16]
     return shown
@@ -111,24 +138,40 @@ def _diff(load: Load) -> dict[str, int]:
     return {name: load.details[name] for name in _ROW_DIFF if name in load.details}
 
 
-def table_metadata(table: Table) -> dict[str, Any]:
-    """Definition metadata of an asset that is a table: its name and its columns with their units."""
+def table_metadata(table: Table, asset: str = "") -> dict[str, Any]:
+    """Definition metadata of an asset that is a table: its name, its columns with units and constraints, their lineage.
+
+    asset: its name where it isn't the table's, because it fills some columns of a table that others fill too.
+    """
+    lineage = column_lineage(asset or table.name, table)
     return {
-        "dagster/table_name": f"public.{table.name}",
+        "dagster/table_name": f"{table.schema}.{table.name}",
         "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    column.name,
-                    column.type,
-                    description=f"{column.description} [{column.unit}]"
-                    if column.unit
-                    else column.description,
-                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
-                )
-                for column in table.columns
-            ]
+            [_column(table, column, lineage.deps_by_column.get(column.name, ())) for column in table.columns]
         ),
+        **({"dagster/column_lineage": lineage} if lineage.deps_by_column else {}),
     }
+
+
+def _column(table: Table, column: Column, sources: Sequence[dg.TableColumnDep]) -> dg.TableColumn:
+    description = f"{column.description} [{column.unit}]" if column.unit else column.description
+    if sources:
+        # In words too: Dagster's free edition draws no column lineage.
+        named = ", ".join(f"`{one.asset_key.to_user_string()}.{one.column_name}`" for one in sources)
+        description += f" From {named}."
+    constraints = list(column.checks)
+    if column.references:
+        constraints.append(f"foreign key to {column.references}")
+    if column.name in table.key and len(table.key) > 1:
+        constraints.append("part of the key")
+    return dg.TableColumn(
+        column.name,
+        column.type,
+        description=description,
+        constraints=dg.TableColumnConstraints(
+            nullable=column.nullable, unique=table.key == (column.name,), other=constraints
+        ),
+    )
 
 
 def named_sessions(sessions: Iterable[dt.date], limit: int = 5) -> str:

@@ -8,7 +8,8 @@ import polars as pl
 from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
-from kapman_assets.failures import fails_in_a_sentence
+from kapman_assets.failures import fails_in_a_sentence, vendor_retries
+from kapman_assets.freshness import DEADLINES
 from kapman_assets.materializations import (
     inputs_as_read,
     materialized_sessions,
@@ -157,7 +158,10 @@ class OhlcvConfig(dg.Config):
     deps=[watchlists, tickers],
     partitions_def=SESSIONS,
     backfill_policy=ONE_RUN,
-    group_name="market",
+    freshness_policy=DEADLINES["ohlcv"].policy,
+    retry_policy=vendor_retries(),
+    pool="vendor",
+    group_name="3_market_data",
     kinds={"timescaledb", "s3"},
     owners=["team:a0-hydration"],
     tags={"contract": "A0"},
@@ -165,7 +169,8 @@ class OhlcvConfig(dg.Config):
     code_version=CODE_VERSION,
     description=(
         "Daily bars of the whole market from the vendor's flat files, one partition a session, over the rolling"
-        " 730 days. Symbols that are no tickers are ignored and counted by name."
+        " 730 days. Symbols that are no tickers are ignored and counted by name; rows that can't be used are in"
+        " quarantine. Sessions whose file is unchanged are left alone."
     ),
 )
 @fails_in_a_sentence
@@ -224,7 +229,9 @@ def ohlcv(
     unchanged = len(files) - len(pending)
     context.log.info(f"{len(loaded)} sessions published, {unchanged} unchanged.")
     kept = [done[session.isoformat()] for session in files if session not in pending]
-    return materialized_sessions(context, map(load_of, loaded), inputs, unchanged=kept)
+    return materialized_sessions(
+        context, map(load_of, loaded), inputs, unchanged=kept, progress=progress, database=database
+    )
 
 
 def _universe(connection: Connection) -> pl.DataFrame:

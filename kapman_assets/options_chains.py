@@ -6,7 +6,7 @@ reads them, and a past session is rebuilt from the vault alone.
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -15,7 +15,8 @@ import polars as pl
 from pydantic import Field
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
-from kapman_assets.failures import fails_in_a_sentence
+from kapman_assets.failures import fails_in_a_sentence, vendor_retries
+from kapman_assets.freshness import DEADLINES
 from kapman_assets.materializations import (
     inputs_as_read,
     materialized_sessions,
@@ -49,6 +50,7 @@ from kapman_resources.options_load import (
     publish_session,
     read_chains,
 )
+from kapman_resources.publish import retried
 from kapman_resources.sessions import session_close
 from kapman_resources.tables import OPTIONS_CHAINS
 from kapman_resources.vault import Vault
@@ -96,7 +98,10 @@ AUDITS = (
         violations="""
             SELECT time, ticker_id, expiration_date, strike_price, option_type, volume, open_interest, implied_volatility
             FROM {relation}
-            WHERE strike_price <= 0 OR expiration_date < (time AT TIME ZONE 'America/New_York')::date
+            WHERE strike_price <= 0
+               -- The first is cheap and, whatever the connection's time zone, true of all that the second refuses.
+               OR (expiration_date <= time::date + 1
+                   AND expiration_date < (time AT TIME ZONE 'America/New_York')::date)
                OR volume < 0 OR open_interest < 0 OR implied_volatility < 0 OR gamma = 'NaN' OR delta NOT BETWEEN -1.0001 AND 1.0001
         """,
         facts="""
@@ -107,6 +112,7 @@ AUDITS = (
             FROM {relation}
         """,
         staged=True,
+        thresholds={"strike": 0, "largest_delta": 1.0001},
     ),
     Audit(
         "option_snapshots_are_at_the_close",
@@ -175,6 +181,7 @@ AUDITS = (
         """,
         severity=dg.AssetCheckSeverity.WARN,
         blocking=False,
+        thresholds={"share_with_greeks": 0.5},
     ),
     Audit(
         "option_rows_are_accounted_for",
@@ -213,7 +220,10 @@ class OptionsChainsConfig(dg.Config):
     deps=[ohlcv, watchlists],
     partitions_def=SESSIONS,
     backfill_policy=ONE_RUN,
-    group_name="market",
+    freshness_policy=DEADLINES["options_chains"].policy,
+    retry_policy=vendor_retries(),
+    pool="vendor",
+    group_name="3_market_data",
     kinds={"timescaledb", "rest"},
     owners=["team:a0-hydration"],
     tags={"contract": "A0"},
@@ -257,7 +267,7 @@ def options_chains(
     kept = {} if config.reload else _unchanged(config, database, vault, pending, symbols)
     progress, rows = ProgressLog(context.log, "options_chains", len(pending) - len(kept)), 0
     for done, session in enumerate((session for session in pending if session not in kept), start=1):
-        chains = read_chains(vault, session, list(symbols))
+        chains = partial(read_chains, vault, session, list(symbols))
         loads.append(load_session(context, config, database, session, symbols, chains))
         rows += loads[-1].rows_written
         progress(done, rows)
@@ -271,7 +281,9 @@ def options_chains(
             manifest.Load("options_chains", manifest.WHOLE, [], 0, 0, run_id=context.run.run_id,
                           details={"sessions_asked": len(wanted), "sessions_archived": len(covered)}),
         )  # fmt: skip
-    return materialized_sessions(context, loads, inputs, unchanged=kept.values())
+    return materialized_sessions(
+        context, loads, inputs, unchanged=kept.values(), progress=progress, database=database
+    )
 
 
 def archive_and_load(
@@ -300,7 +312,7 @@ def archive_and_load(
 
     def load() -> manifest.Load:
         fresh.wait()
-        chains = fresh_and_archived(fresh, vault, session, names)
+        chains = partial(fresh_and_archived, fresh, vault, session, names)
         return load_session(context, config, database, session, symbols, chains)
 
     with ThreadPoolExecutor(1, "publish") as thread:
@@ -336,12 +348,22 @@ def archive_live(  # noqa: PLR0913  (the asset and `kapman vault archive` say wh
         log.info(f"All {len(symbols)} chains of {session} are in the vault; nothing to fetch.")
         return {}
 
-    def archive(symbol: str, pages: list[RawPage]) -> None:
-        vault.archive(kind="options", session=session, subject=symbol, pages=pages, overwrite=refetch)
+    progress, pages_so_far = ProgressLog(log, f"fetch of {session}", len(missing), ("chains", "pages")), 0
 
-    fetched = vendor.api(concurrency).chains(
-        missing, on_chain=fresh.archive if fresh else archive, on_progress=fresh.progress if fresh else None
-    )
+    def archive(symbol: str, pages: list[RawPage]) -> None:
+        nonlocal pages_so_far
+        pages_so_far += len(pages)
+        if fresh:
+            fresh.archive(symbol, pages)
+        else:
+            vault.archive(kind="options", session=session, subject=symbol, pages=pages, overwrite=refetch)
+
+    def tell(done: int, total: int) -> None:
+        progress(done, pages_so_far)
+        if fresh:
+            fresh.progress(done, total)
+
+    fetched = vendor.api(concurrency).chains(missing, on_chain=archive, on_progress=tell)
     for symbol, error in sorted(fetched.failed.items()):
         log.error(f"No chain of {symbol} for {session}: {error}")
     if fetched.failed and len(fetched.failed) == len(missing):
@@ -356,15 +378,19 @@ def load_session(
     database: DatabaseResource,
     session: dt.date,
     symbols: Mapping[str, str],
-    chains: Iterable[tuple[str, ArchivedChain]],
+    chains: Callable[[], Iterable[tuple[str, ArchivedChain]]],
 ) -> manifest.Load:
-    """Make the session's contracts equal to the chains', all at once; `config.symbols` touches those only."""
+    """Make the session's contracts equal to the chains', all at once; `config.symbols` touches those only.
+
+    chains: called once for each try.
+    """
     taken: dict[str, ArchivedChain] = {}
     loads: list[manifest.Load] = []
     parameters = database.audit_parameters()
 
     def contracts() -> Iterator[tuple[str, pl.DataFrame]]:
-        for symbol, archived in chains:
+        taken.clear()
+        for symbol, archived in chains():
             taken[symbol] = archived
             yield symbols[symbol], archived.chain.frame
 
@@ -381,18 +407,21 @@ def load_session(
         manifest.record(connection, load, rejected)
         loads.append(load)
 
-    publish_session(
-        database.database,
-        session,
-        list(symbols.values()),
-        contracts(),
-        partial=bool(config.symbols),
-        audit=lambda connection, rows, in_place: audit_stage(
-            connection, AUDITS, rows, parameters, in_place=in_place
-        ),
-        record=record,
-    )
-    return loads[0]
+    def publish() -> None:
+        publish_session(
+            database.database,
+            session,
+            list(symbols.values()),
+            contracts(),
+            partial=bool(config.symbols),
+            audit=lambda connection, rows, in_place: audit_stage(
+                connection, AUDITS, rows, parameters, in_place=in_place
+            ),
+            record=record,
+        )
+
+    retried(publish)
+    return loads[-1]
 
 
 def _tell(context: dg.AssetExecutionContext, load: manifest.Load) -> None:

@@ -4,10 +4,12 @@ import dagster as dg
 import polars as pl
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
-from kapman_assets.failures import fails_in_a_sentence
+from kapman_assets.failures import fails_in_a_sentence, vendor_retries
+from kapman_assets.freshness import DEADLINES
 from kapman_assets.materializations import load_metadata, table_metadata
 from kapman_assets.order import require_passed
 from kapman_assets.partitions import ONE_RUN
+from kapman_assets.previews import preview
 from kapman_assets.resources import DatabaseResource, VendorResource
 from kapman_assets.schema import AUDITS as SCHEMA_AUDITS
 from kapman_assets.schema import NO_RELATION, schema
@@ -49,13 +51,19 @@ AUDITS = (
 
 @dg.asset(
     deps=[schema],
-    group_name="market",
+    group_name="2_reference",
     kinds={"timescaledb", "rest"},
     owners=["team:a0-hydration"],
     tags={"contract": "A0"},
     metadata=table_metadata(TICKERS),
     backfill_policy=ONE_RUN,
-    description="Reference universe: every active stock ticker, by strict paging of the vendor's reference API.",
+    freshness_policy=DEADLINES["tickers"].policy,
+    retry_policy=vendor_retries(),
+    pool="vendor",
+    description=(
+        "Reference universe: every active stock ticker, by strict paging of the vendor's reference API. A page that is"
+        " missing or repeated fails the run and writes nothing; a ticker that is no longer listed becomes inactive."
+    ),
 )
 @fails_in_a_sentence
 def tickers(
@@ -98,7 +106,12 @@ def tickers(
         f"{len(frame):,} tickers from the vendor (pages: {len(pages)}); {changed:,} changed, {left:,} no longer listed."
     )
     return dg.MaterializeResult(
-        metadata={**load_metadata(load), "changed": changed, "no_longer_listed": left},
+        metadata={
+            **load_metadata(load),
+            "changed": changed,
+            "no_longer_listed": left,
+            **preview(context, database),
+        },
         data_version=dg.DataVersion(content.hash),
     )
 

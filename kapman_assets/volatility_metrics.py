@@ -15,6 +15,7 @@ from kapman_assets.dealer_metrics import AUDITS as DEALER_AUDITS
 from kapman_assets.dealer_metrics import RELATION as DEALER_RELATION
 from kapman_assets.dealer_metrics import dealer_metrics
 from kapman_assets.failures import fails_in_a_sentence
+from kapman_assets.freshness import DEADLINES
 from kapman_assets.materializations import inputs_as_read, table_metadata
 from kapman_assets.ohlcv import ohlcv
 from kapman_assets.options_chains import options_chains
@@ -26,7 +27,6 @@ from kapman_metrics import volatility
 from kapman_metrics.chain import OptionSnapshot
 from kapman_resources.database import Connection
 from kapman_resources.sessions import session_close, sessions_between
-from kapman_resources.tables import DAILY_SNAPSHOTS
 
 MODEL_VERSION = "volatility-1"
 
@@ -71,6 +71,7 @@ AUDITS = (
             FROM {relation} s
         """,
         staged=True,
+        thresholds={"lowest_rank": 0, "highest_rank": 100},
     ),
     _COVER,
     _CURRENT,
@@ -106,11 +107,13 @@ class PastSnapshots:
     deps=[dealer_metrics, daily_snapshots, options_chains, ohlcv, watchlists],
     partitions_def=SESSIONS,
     backfill_policy=ONE_RUN,
-    group_name="market",
+    freshness_policy=DEADLINES["volatility_metrics"].policy,
+    pool="database",
+    group_name="4_metrics",
     kinds={"timescaledb", "polars"},
     owners=["team:a0-hydration"],
     tags={"contract": "A0"},
-    metadata=table_metadata(DAILY_SNAPSHOTS),
+    metadata=table_metadata(STEP.own_part, "volatility_metrics"),
     code_version=MODEL_VERSION,
     description=(
         "Implied volatility, 25-delta skew, term structure, expected move, IV rank and percentile of every active"

@@ -6,9 +6,11 @@ from psycopg import sql
 
 from kapman_assets.audits import Audit, audit_checks, audit_stage
 from kapman_assets.failures import fails_in_a_sentence
+from kapman_assets.freshness import DEADLINES
 from kapman_assets.materializations import load_metadata, table_metadata
 from kapman_assets.order import require_passed
 from kapman_assets.partitions import ONE_RUN
+from kapman_assets.previews import preview
 from kapman_assets.resources import DatabaseResource
 from kapman_assets.tickers import AUDITS as TICKERS_AUDITS
 from kapman_assets.tickers import RELATION as TICKERS_RELATION
@@ -75,13 +77,18 @@ AUDITS = (
 
 @dg.asset(
     deps=[tickers],
-    group_name="market",
+    group_name="2_reference",
     kinds={"timescaledb", "file"},
     owners=["team:a0-hydration"],
     tags={"contract": "A0"},
     metadata=table_metadata(WATCHLISTS),
     backfill_policy=ONE_RUN,
-    description="Watchlists, reconciled from `data/watchlists/*.txt`: leavers become inactive, nothing is deleted.",
+    freshness_policy=DEADLINES["watchlists"].policy,
+    pool="database",
+    description=(
+        "The symbols that the analytics cover, reconciled from `data/watchlists/*.txt`: a list a file, a symbol a line."
+        " Symbols that have left become inactive, nothing is deleted; a symbol that is no ticker is a named warning."
+    ),
 )
 @fails_in_a_sentence
 def watchlists(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
@@ -109,7 +116,12 @@ def watchlists(context: dg.AssetExecutionContext, database: DatabaseResource) ->
     for symbol in strangers:
         context.log.warning(f"Watchlist symbol {symbol!r} is no ticker of the reference universe.")
     return dg.MaterializeResult(
-        metadata={**load_metadata(load), "changed": changed, "without_ticker": strangers},
+        metadata={
+            **load_metadata(load),
+            "changed": changed,
+            "without_ticker": strangers,
+            **preview(context, database),
+        },
         data_version=dg.DataVersion(content.hash),
     )
 
