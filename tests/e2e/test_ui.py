@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import PATIENCE_MS, TODAY, Site
+from kapman_cli.ui import GROUPS, LINEAGE
+from tests.e2e.conftest import ARTIFACTS, PATIENCE_MS, TODAY, Site
 
 pytestmark = pytest.mark.e2e
 
@@ -86,9 +87,11 @@ def repaved(browser: Browser, site: Site) -> Iterator[str]:
 
 
 def test_the_lineage_shows_the_eight_assets(site: Site, page: Page) -> None:
-    """The first look: the whole chain on one page, no box to open first."""
-    page.goto(f"{site.url}/asset-groups")
+    """The address that `kapman ui` prints: the whole chain on one page, group by group, no box to open first."""
+    page.goto(f"{site.url}{LINEAGE}")
     graph = page.locator("svg")
+    for group in GROUPS:
+        expect(graph.get_by_text(group, exact=True).first).to_be_visible(timeout=PATIENCE_MS)
     for asset in ASSETS:
         expect(graph.get_by_text(asset, exact=True).first).to_be_visible(timeout=PATIENCE_MS)
 
@@ -124,6 +127,20 @@ def test_a_check_shows_its_evidence(site: Site, repaved: str, page: Page) -> Non
     page.get_by_text("[Show Markdown]").click()
     query = page.get_by_role("dialog").get_by_text("WHERE NOT EXISTS")
     expect(query).to_contain_text('FROM "public"."ohlcv"', timeout=PATIENCE_MS)
+
+
+@pytest.mark.parametrize("asset", ["ohlcv", "options_chains", "dealer_metrics", "volatility_metrics"])
+def test_an_asset_shows_a_picture_of_its_rows(site: Site, repaved: str, page: Page, asset: str) -> None:
+    """Its page has ten rows of the newest session, and one click opens a picture that the browser can draw."""
+    page.goto(f"{site.url}/assets/{asset}")
+    preview = page.get_by_role("row").filter(has=page.get_by_role("cell", name="preview", exact=True))
+    expect(preview.get_by_role("cell", name="AAPL", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+    page.screenshot(path=ARTIFACTS / f"asset_{asset}.png", animations="disabled")
+    row = page.get_by_role("row").filter(has=page.get_by_role("cell", name="picture", exact=True))
+    row.get_by_text("[Show Markdown]").last.click()
+    picture = page.get_by_role("dialog").locator("img")
+    expect(picture).to_be_visible()
+    expect(picture).to_have_js_property("naturalWidth", 840)
 
 
 def test_one_partition_by_clicking_changes_nothing(site: Site, repaved: str, page: Page) -> None:
