@@ -4,12 +4,13 @@
 --   inside psql:  \set SNAPSHOT_N 2   and   \i dashboards/dealer_metrics_dashboard.sql
 --
 -- SNAPSHOT_N    1 is the newest snapshot that has dealer metrics, 2 the one before, ...   (1)
--- SYMBOL_LIMIT  rows of each list                                                         (25)
+-- SYMBOL_LIMIT  rows of each list                                                         (5)
+-- DETAIL        1: all walls and three whole documents too                               (not shown)
 --
 -- Exposures are in millions of dollars per 1 % move of spot; formulas: docs/metrics.md.
 -- Safe: one read-only transaction, so that all panels show the same moment.
 \if :{?SNAPSHOT_N} \else \set SNAPSHOT_N 1 \endif
-\if :{?SYMBOL_LIMIT} \else \set SYMBOL_LIMIT 25 \endif
+\if :{?SYMBOL_LIMIT} \else \set SYMBOL_LIMIT 5 \endif
 \set quiet_before :QUIET
 \set QUIET on
 \pset null '-'
@@ -24,7 +25,7 @@ FROM (SELECT DISTINCT time FROM public.daily_snapshots WHERE dealer_metrics_json
       ORDER BY time DESC OFFSET :'SNAPSHOT_N'::int - 1 LIMIT 1) AS nth
 \gset
 
-\echo
+
 \echo '== 1. Snapshot' :SNAPSHOT_N '(1 is the newest):' :snapshot_shown '=='
 SELECT (SELECT count(DISTINCT symbol) FROM public.watchlists WHERE active) AS active_symbols,
        count(*) AS rows,
@@ -37,8 +38,7 @@ SELECT (SELECT count(DISTINCT symbol) FROM public.watchlists WHERE active) AS ac
 FROM public.daily_snapshots
 WHERE time = :'snapshot';
 
-\echo
-\echo '== 2. Active symbols without dealer metrics in it =='
+\echo '== 2. Active symbols without dealer metrics in it (none is good; first' :SYMBOL_LIMIT') =='
 SELECT w.symbol, string_agg(w.watchlist_id, ', ' ORDER BY w.watchlist_id) AS watchlists,
        CASE WHEN t.id IS NULL THEN 'no ticker' ELSE 'not computed' END AS reason
 FROM public.watchlists w LEFT JOIN public.tickers t USING (symbol)
@@ -49,7 +49,6 @@ GROUP BY w.symbol, t.id
 ORDER BY w.symbol
 LIMIT :'SYMBOL_LIMIT'::int;
 
-\echo
 \echo '== 3. Statuses, with their reasons =='
 SELECT dealer_metrics_json->>'status' AS status, dealer_metrics_json->>'status_reason' AS reason,
        dealer_metrics_json->>'confidence' AS confidence, dealer_metrics_json->>'position' AS position,
@@ -60,7 +59,6 @@ WHERE time = :'snapshot' AND dealer_metrics_json IS NOT NULL
 GROUP BY 1, 2, 3, 4
 ORDER BY symbols DESC, 1, 2, 3, 4;
 
-\echo
 \echo '== 4. Contracts that the filters removed =='
 SELECT f.key AS filter, sum(f.value::bigint)::bigint AS contracts,
        count(*) FILTER (WHERE f.value::bigint > 0) AS symbols
@@ -69,14 +67,13 @@ WHERE s.time = :'snapshot'
 GROUP BY f.key
 ORDER BY contracts DESC, f.key;
 
-\echo
 \echo '== 5. Spot, gamma flip and first walls (largest total exposure, first' :SYMBOL_LIMIT') =='
-SELECT t.symbol, d->>'status' AS status, (d->>'spot')::float8 AS spot, d->>'spot_source' AS spot_source,
+SELECT t.symbol, d->>'status' AS status, (d->>'spot')::float8 AS spot,
        round((d->>'gamma_flip')::numeric, 2) AS gamma_flip,
        (d->'call_wall'->>'strike')::float8 AS call_wall, (d->'put_wall'->>'strike')::float8 AS put_wall,
        round((d->>'gex_net')::numeric / 1e6, 2) AS gex_net, round((d->>'gex_total')::numeric / 1e6, 2) AS gex_total,
-       round((d->>'dgpi')::numeric, 1) AS dgpi, d->>'position' AS position, d->>'confidence' AS confidence,
-       (d->>'eligible_options_count')::int AS eligible, (d->>'total_options_count')::int AS contracts
+       round((d->>'dgpi')::numeric, 1) AS dgpi, d->>'position' AS position,
+       (d->>'eligible_options_count')::int AS eligible
 FROM public.daily_snapshots s
 JOIN public.tickers t ON t.id = s.ticker_id
 CROSS JOIN LATERAL (SELECT s.dealer_metrics_json AS d) AS document
@@ -84,7 +81,7 @@ WHERE s.time = :'snapshot' AND d IS NOT NULL
 ORDER BY (d->>'gex_total')::float8 DESC NULLS LAST, t.symbol
 LIMIT :'SYMBOL_LIMIT'::int;
 
-\echo
+\if :{?DETAIL}
 \echo '== 6. All walls of the' :SYMBOL_LIMIT 'symbols with the largest total exposure (at most 50 rows) =='
 SELECT m.symbol, m.spot, side.name AS side, w.rank, (w.wall->>'strike')::float8 AS strike,
        round((w.wall->>'gex')::numeric / 1e6, 2) AS gex,
@@ -102,7 +99,6 @@ WHERE m.place <= :'SYMBOL_LIMIT'::int
 ORDER BY m.place, side.position, w.rank
 LIMIT 50;
 
-\echo
 \echo '== 7. Three documents without their lists: the first FULL, LIMITED and INVALID symbol =='
 SELECT DISTINCT ON (d->>'status') t.symbol, d->>'status' AS status,
        jsonb_pretty(d - '{profile,call_walls,put_walls,call_wall,put_wall,wall_definition,inputs,filters}'::text[])
@@ -112,6 +108,7 @@ JOIN public.tickers t ON t.id = s.ticker_id
 CROSS JOIN LATERAL (SELECT s.dealer_metrics_json AS d) AS document
 WHERE s.time = :'snapshot' AND d IS NOT NULL
 ORDER BY d->>'status', t.symbol;
+\endif
 
 COMMIT;
 \pset null ''
