@@ -76,7 +76,7 @@ RULES = {
     r"dagster (job execute|asset materialize) -m kapman_assets .*": RUN,
     r"dagster (job|asset) .*-m desk .*": "tests/integration/test_add_an_asset.py",
     r"dagster (job execute|job backfill|code-server start|definitions validate)( -m desk)?": "a command's name",
-    r"dagster schedule (start|stop) -m kapman_assets \w+": "needs a daemon: tests/e2e/test_ui.py",
+    r"dagster schedule (start|stop) -m kapman_assets \w+": "needs a daemon: tests/integration/test_schedules.py",
     # -- what stands around them
     r"make [a-z-]+": "targets of the Makefile; CI runs `check`, `docs` and `test`",
     r"docker (compose|buildx) .*": "needs an engine: tests/integration/test_compose.py",
