@@ -5,6 +5,7 @@ either edition); without it a throw-away embedded server is started once per tes
 """
 
 import contextlib
+import datetime as dt
 import os
 import secrets
 from collections.abc import Iterator
@@ -18,6 +19,12 @@ from kapman_resources.database import Database
 from kapman_resources.embedded import EmbeddedServer
 from kapman_resources.errors import DatabaseError
 from kapman_resources.settings import settings
+
+# kapman_assets reads both when it is imported, whichever test imports it first: every process of the tests
+# lives on this day, and a vendor that is made to fail fails at once, without the minute between a step's tries.
+TODAY = dt.date(2026, 11, 20)
+os.environ["KAPMAN_AS_OF"] = TODAY.isoformat()
+os.environ["KAPMAN_VENDOR_RETRIES"] = "0"
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("KAPMAN_TEST_DATA", PROJECT.parent / "shared" / "data"))

@@ -1,6 +1,5 @@
 """A whole platform behind its web interface, and Debian's chromium to look at it with."""
 
-import datetime as dt
 import os
 import secrets
 import shutil
@@ -24,9 +23,8 @@ from psycopg import sql
 from kapman_resources.content_hash import database_hashes
 from kapman_resources.database import Database
 from kapman_simulator import MarketOptions, Simulator
-from tests.conftest import PROJECT, url_of
+from tests.conftest import PROJECT, TODAY, url_of
 
-TODAY = dt.date(2026, 11, 20)
 MARKET = MarketOptions(symbols=60, sessions=8, underlyings=3, contracts=60, today=TODAY)
 WATCHLIST = "AAPL\nMSFT\nNVDA\n"
 ARTIFACTS = PROJECT / "test-artifacts"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import boto3  # type: ignore[import-untyped]
+import httpx
 import polars as pl
 from moto.server import ThreadedMotoServer
 
@@ -46,23 +47,23 @@ class Bucket:
 
 
 @contextmanager
-def bucket_on_loopback() -> Iterator[Bucket]:
-    """A bucket of one's own, on a free port, empty."""
+def s3_on_loopback() -> Iterator[str]:
+    """Address of a real S3 API on a free port; nothing is left of it for the next one."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    bucket = Bucket(f"http://{host}:{port}")
     try:
-        yield bucket
+        yield f"http://{host}:{port}"
     finally:
-        for key in _keys(bucket):  # moto keeps its buckets per process
-            bucket.delete(key)
+        httpx.post(f"http://{host}:{port}/moto-api/reset")  # moto keeps its buckets per process
         server.stop()
 
 
-def _keys(bucket: Bucket) -> list[str]:
-    pages = bucket._client.get_paginator("list_objects_v2").paginate(Bucket="flatfiles")
-    return [item["Key"] for page in pages for item in page.get("Contents", ())]
+@contextmanager
+def bucket_on_loopback() -> Iterator[Bucket]:
+    """A bucket of one's own, empty."""
+    with s3_on_loopback() as endpoint:
+        yield Bucket(endpoint)
 
 
 def flat_file(session: dt.date, bars: pl.DataFrame) -> bytes:

@@ -14,19 +14,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from kapman_assets import defs
+from kapman_assets.partitions import SESSIONS
 from kapman_resources.database import Connection, Database
 from kapman_resources.settings import settings
 from kapman_simulator import MarketOptions, Simulator
-from tests.conftest import url_of
-
-# kapman_assets reads its partitions when it is imported: the whole test process lives on this day.
-TODAY = dt.date(2026, 11, 20)
-os.environ["KAPMAN_AS_OF"] = TODAY.isoformat()
-# A vendor that is made to fail fails at once: the minute between a step's attempts is Dagster's.
-os.environ["KAPMAN_VENDOR_RETRIES"] = "0"
-
-from kapman_assets import defs  # noqa: E402  (after the day is pinned)
-from kapman_assets.partitions import SESSIONS  # noqa: E402
+from tests.conftest import TODAY, url_of
+from tests.integration.bucket import s3_on_loopback
 
 SMALL_MARKET = MarketOptions(symbols=60, sessions=30, underlyings=3, contracts=80, today=TODAY)
 WHOLE = "the whole window"
@@ -95,6 +89,13 @@ class Platform:
             row = connection.execute(query, parameters).fetchone()
             assert row is not None
             return row[0]
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 API on loopback."""
+    with s3_on_loopback() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

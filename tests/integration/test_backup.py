@@ -18,7 +18,6 @@ import dagster as dg
 import msgspec
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -54,16 +53,6 @@ def platform(
     ):
         assert fresh.run("repave", first=FIRST, last=TODAY).success
         yield fresh
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """A real S3 API on loopback."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -11,14 +11,12 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from kapman_resources.errors import SourceError
@@ -28,16 +26,6 @@ from kapman_resources.vendor_pages import RawPage
 SESSION = dt.date(2026, 11, 20)
 FETCHED = dt.datetime(2026, 11, 20, 21, 0, 7, 123456, tzinfo=dt.UTC)
 SECRET = "vault-marker-secret"
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """A real S3 API on loopback."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["file", "s3"])

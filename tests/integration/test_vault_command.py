@@ -14,7 +14,6 @@ import boto3
 import dagster as dg
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 
 from kapman_resources.content_hash import content_hash
 from kapman_resources.settings import settings
@@ -36,16 +35,6 @@ def market() -> Iterator[Simulator]:
     """A vendor of this module's own, whose chains may be withheld."""
     with Simulator(MARKET) as vendor:
         yield vendor
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """A real S3 API on loopback."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["file", "s3"])
