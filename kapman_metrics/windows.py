@@ -169,7 +169,9 @@ class BarWindows:
         """A formula's columns for all rows: float64 [columns × rows], NaN = null.
 
         Null is what isn't finite, and what has fewer bars in its window than the column's `minimum_bars`.
-        Rows are independent of each other: the number of threads changes the time and never a value.
+        Rows are independent of each other: the number of threads changes the time and never a value. One core
+        is left to the candlestick patterns: one thread more than cores, and they spend a quarter of the time
+        handing the GIL to each other.
         """
         columns = np.empty((len(minimum_bars), len(self.ends)))
 
@@ -180,7 +182,7 @@ class BarWindows:
                 for column, values, minimum in zip(columns, results, minimum_bars, strict=True):
                     column[rows] = np.where((sizes >= minimum) & np.isfinite(values), values, np.nan)
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        with ThreadPoolExecutor(max_workers=max((os.cpu_count() or 1) - 1, 1)) as threads:
             list(threads.map(fill, self._pieces()))
         return columns
 
