@@ -127,7 +127,11 @@ class Plan:
         size = f", {_size(self.database_bytes)}" if self.database_bytes is not None else ""
         yield f"Dropped: database {self.database!r} on {self.server}{size}."
         for table in self.dropped:
-            chunks = "" if table.chunks is None else f" in {table.chunks:,} chunks"
+            chunks = (
+                ""
+                if table.chunks is None
+                else f" in {table.chunks:,} chunk{'' if table.chunks == 1 else 's'}"
+            )
             yield f"  {table.table:<28}{table.rows:>12,} rows{chunks}"
         yield f"Backed up first, and verified: {self.backup or 'nothing'}."
         yield "Kept: roles, other databases, the vault, the backups, Dagster's records."

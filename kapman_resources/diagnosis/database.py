@@ -16,6 +16,7 @@ from kapman_resources.embedded import EmbeddedServer
 from kapman_resources.settings import Settings
 from kapman_resources.structure import replacement
 from kapman_resources.structure.lifecycle import COLUMNSTORE_TABLE, HYPERTABLES
+from kapman_resources.structure.pave import paving_name
 
 SECONDS = 4
 """That a connection, and each statement, may take."""
@@ -129,7 +130,7 @@ def _leftovers(connection: Connection, *, name: str) -> Iterator[Finding]:
     """What commands make beside the database, and take away when they end."""
     for remains in replacement.find(connection, name):
         yield Finding("leftover database", "ok" if remains.kept else "warn", remains.what, remains.fix)
-    candidates = [f"{name}_paving", scratch_name(name)]
+    candidates = [paving_name(name), scratch_name(name)]
     rows = connection.execute(
         """
         SELECT d.datname, (SELECT count(*) FROM pg_stat_activity a WHERE a.datname = d.datname)

@@ -3,6 +3,7 @@
 import json
 import socket
 from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import errors, sql
 
@@ -15,6 +16,17 @@ BOOKKEEPING_SCHEMA = "kapman_meta"
 
 # Tables of Dagster's own storage: dropping them in the middle of a run would lose the run itself.
 _DAGSTER_TABLES = ["event_logs", "runs"]
+
+# Relations `c` in schemas `n` that neither the server nor an extension has brought.
+_MADE_HERE: LiteralString = """
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (
+          SELECT FROM pg_depend d
+          WHERE d.deptype = 'e'
+            AND ((d.classid = 'pg_class'::regclass AND d.objid = c.oid)
+                 OR (d.classid = 'pg_namespace'::regclass AND d.objid = n.oid)))
+    """
 
 
 @dataclass(frozen=True)
@@ -76,16 +88,9 @@ def holds_rows(connection: Connection) -> bool:
     A table that somebody keeps locked counts as one with rows.
     """
     tables = connection.execute(
-        """
-        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', %s)
-          AND NOT EXISTS (
-              SELECT FROM pg_depend d
-              WHERE d.deptype = 'e'
-                AND ((d.classid = 'pg_class'::regclass AND d.objid = c.oid)
-                     OR (d.classid = 'pg_namespace'::regclass AND d.objid = n.oid)))
-        ORDER BY 1, 2
-        """,
+        "SELECT n.nspname, c.relname"
+        + _MADE_HERE
+        + "AND c.relkind IN ('r', 'p') AND n.nspname <> %s ORDER BY 1, 2",
         (BOOKKEEPING_SCHEMA,),
     ).fetchall()
     try:
@@ -144,18 +149,9 @@ def refuse_foreign(connection: Connection) -> None:
         Refused: it holds tables or views but no schema `kapman_meta`, or it holds Dagster's own storage.
     """
     rows = connection.execute(
-        """
-        SELECT n.nspname || '.' || c.relname, n.nspname = 'public' AND c.relname = ANY (%(dagster)s)
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-          AND NOT EXISTS (
-              SELECT FROM pg_depend d
-              WHERE d.deptype = 'e'
-                AND ((d.classid = 'pg_class'::regclass AND d.objid = c.oid)
-                     OR (d.classid = 'pg_namespace'::regclass AND d.objid = n.oid)))
-        ORDER BY 1
-        """,
+        "SELECT n.nspname || '.' || c.relname, n.nspname = 'public' AND c.relname = ANY (%(dagster)s)"
+        + _MADE_HERE
+        + "AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1",
         {"dagster": _DAGSTER_TABLES},
     ).fetchall()
     name = connection.info.dbname

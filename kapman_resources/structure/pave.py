@@ -140,7 +140,7 @@ def _replace(server: Connection, database: Database, consent: Consent) -> None:
     The new one is complete, under another name and closed to connections, before the old one is dropped: a
     crash leaves the old one, or the new one under its other name, and never loses the properties.
     """
-    name, aside = database.name, _aside(database.name)
+    name, aside = database.name, paving_name(database.name)
     old, prepared = properties(server, name), properties(server, aside)
     if prepared and prepared.catalog["datallowconn"]:
         raise Refused(
@@ -165,6 +165,6 @@ def _is_half_dropped(old: Properties) -> bool:
     return bool(old.catalog["datconnlimit"] == INVALID)
 
 
-def _aside(name: str) -> str:
+def paving_name(name: str) -> str:
     """Name of the database in preparation, within PostgreSQL's 63 bytes."""
     return name.encode()[:56].decode(errors="ignore") + "_paving"

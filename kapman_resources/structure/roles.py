@@ -18,8 +18,10 @@ OWNER, LOADER, READER = "kapman_owner", "kapman_loader", "kapman_reader"
 ROLES = (OWNER, LOADER, READER)
 
 _ATTRIBUTES: dict[str, LiteralString] = {OWNER: "LOGIN CREATEDB", LOADER: "LOGIN", READER: "LOGIN"}
-_READ_SCHEMAS = ("public", "analytics", BOOKKEEPING_SCHEMA)
-# The rest of the bookkeeping says which migrations were applied: that is the owner's.
+_READ_SCHEMAS = ("public", "analytics")
+# Of the bookkeeping the checks ask the manifest alone, so that is all that a reader sees: the quarantine holds
+# what others sent, as it came (`analytics.quarantined` counts it), and which migrations were applied is the owner's.
+_READ_BOOKKEEPING = ("load_manifest",)
 _LOADED_BOOKKEEPING = ("load_manifest", "quarantine")
 
 
@@ -105,18 +107,24 @@ def _grants(database: str, roles: Sequence[str], *, paved: bool) -> list[sql.Com
         statements.append(_grant("CONNECT ON DATABASE {}", READER, name))
     if not paved:
         return statements
-    schemas = sql.SQL(", ").join(map(sql.Identifier, _READ_SCHEMAS))
+    read = sql.SQL(", ").join(map(sql.Identifier, _READ_SCHEMAS))
+    used = sql.SQL(", ").join(map(sql.Identifier, (*_READ_SCHEMAS, BOOKKEEPING_SCHEMA)))
     for role in roles:
         if role != OWNER:
-            statements.append(_grant("USAGE ON SCHEMA {}", role, schemas))
-            statements.append(_grant("SELECT ON ALL TABLES IN SCHEMA {}", role, schemas))
+            statements.append(_grant("USAGE ON SCHEMA {}", role, used))
+            statements.append(_grant("SELECT ON ALL TABLES IN SCHEMA {}", role, read))
+    if READER in roles:
+        statements.append(_grant("SELECT ON {}", READER, _bookkeeping(_READ_BOOKKEEPING)))
     if LOADER in roles:
-        bookkeeping = (sql.Identifier(BOOKKEEPING_SCHEMA, table) for table in _LOADED_BOOKKEEPING)
-        statements.append(
-            _grant("INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {}", LOADER, sql.Identifier("public"))
-        )
-        statements.append(_grant("INSERT, UPDATE, DELETE ON {}", LOADER, sql.SQL(", ").join(bookkeeping)))
+        change = "INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {}"
+        statements.append(_grant(change, LOADER, sql.Identifier("public")))
+        own = "SELECT, INSERT, UPDATE, DELETE ON {}"
+        statements.append(_grant(own, LOADER, _bookkeeping(_LOADED_BOOKKEEPING)))
     return statements
+
+
+def _bookkeeping(tables: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(BOOKKEEPING_SCHEMA, table) for table in tables)
 
 
 def _grant(rights: LiteralString, role: str, names: sql.Composable) -> sql.Composed:

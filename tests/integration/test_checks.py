@@ -10,34 +10,16 @@ import dagster as dg
 import pytest
 from psycopg import sql
 
-from kapman_assets import (
-    audits,
-    daily_snapshots,
-    dealer_metrics,
-    ohlcv,
-    options_chains,
-    schema,
-    tickers,
-    volatility_metrics,
-    watchlists,
-)
+from kapman_assets import audits, verification
 from kapman_assets.audits import Audit, run_audit
 from kapman_assets.resources import DatabaseResource
 from kapman_resources.sessions import session_close
 from kapman_resources.structure_facts import STRUCTURE_AUDITS
 from tests.integration.conftest import Platform
 
-STEPS = {
-    "schema": (schema.AUDITS, schema.NO_RELATION),
-    "tickers": (tickers.AUDITS, tickers.RELATION),
-    "watchlists": (watchlists.AUDITS, watchlists.RELATION),
-    "ohlcv": (ohlcv.AUDITS, ohlcv.RELATION),
-    "options_chains": (options_chains.AUDITS, options_chains.RELATION),
-    "daily_snapshots": (daily_snapshots.AUDITS, daily_snapshots.RELATION),
-    "dealer_metrics": (dealer_metrics.AUDITS, dealer_metrics.RELATION),
-    "volatility_metrics": (volatility_metrics.AUDITS, volatility_metrics.RELATION),
+AUDITS = {
+    audit.name: (audit, relation) for found, relation in verification.AUDITS.values() for audit in found
 }
-AUDITS = {audit.name: (audit, relation) for found, relation in STEPS.values() for audit in found}
 STRUCTURAL = {audit.name for audit in STRUCTURE_AUDITS}
 
 # What breaks each audit, statement by statement.

@@ -6,36 +6,12 @@ import re
 import dagster as dg
 from pydantic import AliasChoices
 
-from kapman_assets import (
-    backups,
-    daily_snapshots,
-    dealer_metrics,
-    defs,
-    flat_file_changes,
-    ohlcv,
-    options_chains,
-    schema,
-    tickers,
-    volatility_metrics,
-    watchlists,
-)
+from kapman_assets import backups, defs, flat_file_changes, verification
 from kapman_resources.settings import Settings
 from tests.conftest import PROJECT
 
 RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text()
-MODULES = (
-    schema,
-    tickers,
-    watchlists,
-    ohlcv,
-    options_chains,
-    daily_snapshots,
-    dealer_metrics,
-    volatility_metrics,
-)
-AUDITS = {
-    module.__name__.rsplit(".", 1)[1]: {audit.name: audit for audit in module.AUDITS} for module in MODULES
-}
+AUDITS = {asset: {audit.name: audit for audit in found} for asset, (found, _) in verification.AUDITS.items()}
 # What no query of the database can answer is a check of its own.
 OTHER_CHECKS = {"schema": {backups.CHECK: ""}, "ohlcv": {flat_file_changes.CHECK: "W"}}
 # The steps that rest on chains have a table of these too.
