@@ -5,13 +5,16 @@ date. The windows of consecutive dates take the same steps on neighbouring bars,
 several of them with one instruction: step j of a lane reads the bar `start + j`. Lanes never mix, so that
 a value's bits are those of its window computed alone.
 
-Kernels take the series as (flat, pitch): the lanes' values at step j begin at `flat[j * pitch]`. A series
-of consecutive windows is that as it stands, with a pitch of one bar. What they return is a *panel*,
-float64 [kept steps × lanes]: the recursion at its last steps, as many as the indicator looks back at.
+Lanes that go side by side are a *group*: the windows of a ticker's consecutive dates, or windows of several
+tickers. A kernel takes the series as one flat array with a table of the groups, because entering and leaving
+compiled code for each group would cost as much as the recursion: a group's values at step j begin at
+`flat[begin + j * pitch]`. For consecutive windows that is the series as it stands, with a pitch of one bar.
+What a kernel returns is a *panel*: the recursion at the groups' last steps, as many as the indicator looks
+back at, steps × lanes of one group after the other.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
@@ -34,11 +37,6 @@ class Average:
     weight: float
     first: int = 0
 
-    @property
-    def known(self) -> int:
-        """The step from which on it is an average of n values."""
-        return self.first + self.n - 1
-
 
 def exponential(n: int, first: int = 0) -> Average:
     """TA-Lib's exponential average: weight 2/(n+1)."""
@@ -51,85 +49,131 @@ def wilder(n: int, first: int = 1) -> Average:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where things are in a flat series and in a panel that keeps some of the last steps. All int64.
+
+    groups: [groups × 6] begin and pitch in the flat series, steps, lanes, steps kept, begin in the panel.
+    size: values in the panel.
+    last: [rows] where in the panel the last step of the row's window is.
+    pitch: [rows] how far before it the step before is.
+    kept: [rows] steps of the window that the panel has.
+    """
+
+    groups: np.ndarray
+    size: int
+    last: np.ndarray
+    pitch: np.ndarray
+    kept: np.ndarray
+
+    def panel(self, *levels: int) -> Array:
+        """A panel to fill, or one for each level."""
+        return np.empty((*levels, self.size))
+
+    def at_end(self, panel: Array, back: int = 0) -> Array:
+        """[rows]: the panel at the last step of each row's window, or `back` steps earlier; at the first kept before it."""
+        if not back:
+            return panel[self.last]
+        return panel[self.last - self.pitch * np.minimum(back, self.kept - 1)]
+
+
+@dataclass(frozen=True)
 class Lanes:
     """Windows side by side: `heights[r]` bars from `starts[lane[r]]` on are the window of row r.
 
     Dates of a young ticker share a lane, because their windows share the first bar.
+    starts: int64 [lanes]. lane, heights: int64 [rows]. edges: the first lane of each group, and their number.
     """
 
     starts: np.ndarray
     lane: np.ndarray
     heights: np.ndarray
+    edges: np.ndarray
+    _layouts: dict[int, Layout] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, starts: np.ndarray, ends: np.ndarray) -> "Lanes":
+        """The windows [rows], `starts` to `ends`, in (ticker, date) order."""
+        new = np.diff(starts, prepend=-1) != 0
+        distinct = starts[new]
+        return cls(distinct, np.cumsum(new) - 1, ends - starts, np.array(_edges(distinct)))
 
     @cached_property
+    def _rows(self) -> np.ndarray:
+        """The first row of each group."""
+        return np.searchsorted(self.lane, self.edges[:-1])
+
+    @cached_property
+    def _steps(self) -> np.ndarray:
+        """Steps of each group's longest window."""
+        return np.maximum.reduceat(self.heights, self._rows)
+
+    @cached_property
+    def _consecutive(self) -> np.ndarray:
+        """Whether a group's lanes start bar by bar and the last of them is of full length: no step leaves the series."""
+        first, last = self.starts[self.edges[:-1]], self.starts[self.edges[1:] - 1]
+        height = self.heights[np.append(self._rows[1:], len(self.heights)) - 1]
+        return (last - first == np.diff(self.edges) - 1) & (height == self._steps)
+
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        """Where each group begins in a flat series: consecutive ones in the series, the others before it."""
+        sizes = np.where(self._consecutive, 0, self._steps * np.diff(self.edges))
+        ends = np.cumsum(sizes)
+        return np.where(self._consecutive, ends[-1] + self.starts[self.edges[:-1]], ends - sizes)
+
+    @property
     def steps(self) -> int:
         """Steps of the longest window."""
-        return int(self.heights.max())
+        return int(self._steps.max())
 
-    @cached_property
-    def _shortest(self) -> int:
-        return int(self.heights.min())
+    def flat(self, series: Array) -> Array:
+        """The series with its windows that aren't consecutive laid side by side before it."""
+        if self._consecutive.all():
+            return series
+        return gathered(series, self.starts, self.edges, self._steps, self._consecutive)
 
-    @cached_property
-    def _consecutive(self) -> bool:
-        """Whether the lanes start bar by bar and the last of them is of full length: no step leaves the series."""
-        together = self.starts[-1] - self.starts[0] == len(self.starts) - 1
-        return bool(together and self.heights[-1] == self.steps)
+    def layout(self, back: int = 0) -> Layout:
+        """With a panel that keeps each window's last step and `back` steps before it."""
+        if back not in self._layouts:
+            self._layouts[back] = self._layout(back)
+        return self._layouts[back]
 
-    @cached_property
-    def _one_to_one(self) -> bool:
-        """Whether every lane is one row's window, all of one length."""
-        return len(self.lane) == len(self.starts) and self._shortest == self.steps
-
-    def flat(self, series: Array) -> tuple[Array, int]:
-        """The series as (flat, pitch)."""
-        if self._consecutive:
-            return series[self.starts[0] :], 1
-        return gathered(series, self.starts, self.steps), len(self.starts)
-
-    def panel(self, back: int, *levels: int) -> Array:
-        """A panel to fill, with the last steps of every window from `back` steps before its last on."""
-        kept = self.steps - max(self._shortest - 1 - back, 0)
-        return np.empty((*levels, kept, len(self.starts)))
-
-    def at_end(self, panel: Array, back: int = 0) -> Array:
-        """[rows]: the panel at the last step of each row's window, or `back` steps earlier."""
-        if self._one_to_one:
-            return panel[max(len(panel) - 1 - back, 0)]
-        step = self.heights - 1 - back - (self.steps - len(panel))
-        return panel[np.maximum(step, 0), self.lane]
+    def _layout(self, back: int) -> Layout:
+        lanes = np.diff(self.edges)
+        shortest = np.minimum.reduceat(self.heights, self._rows)
+        kept = self._steps - np.maximum(shortest - 1 - back, 0)
+        ends = np.cumsum(kept * lanes)
+        groups = (
+            self._begins, np.where(self._consecutive, 1, lanes), self._steps, lanes, kept, ends - kept * lanes
+        )  # fmt: skip
+        group = np.repeat(np.arange(len(lanes)), np.diff(self._rows, append=len(self.lane)))
+        step = self.heights - 1 - (self._steps - kept)[group]
+        return Layout(
+            groups=np.column_stack(groups),
+            size=int(ends[-1]),
+            last=groups[-1][group] + step * lanes[group] + self.lane - self.edges[group],
+            pitch=lanes[group],
+            kept=step + 1,
+        )
 
     def cascade(self, series: Array, *levels: Average, back: int = 0) -> Array:
-        """An average of the series, an average of that and so on: [levels × kept steps × lanes]."""
-        panels = self.panel(back, len(levels))
-        flat, pitch = self.flat(series)
-        firsts, keep, gain = weights(self.steps, *levels)
-        cascade(flat, pitch, self.steps, firsts, keep, gain, panels)
+        """Panels of an average of the series, an average of that and so on."""
+        layout = self.layout(back)
+        panels = layout.panel(len(levels))
+        cascade(self.flat(series), layout.groups, *weights(self.steps, *levels), panels)
         return panels
 
-    def average(self, series: Array, average: Average) -> Array:
-        """[rows]: an average of the series."""
-        return self.at_end(self.cascade(series, average)[0])
+    def average(self, series: Array, *levels: Average) -> Array:
+        """[rows]: an average of the series, or of its average and so on."""
+        return self.layout().at_end(self.cascade(series, *levels)[-1])
 
     def affine(self, seed: Array, keep: Array, add: Array, first: int = 0) -> Array:
         """[rows]: y = keep · y[−1] + add, all three series, from y = seed at step `first` on."""
-        panel = self.panel(0)
-        (start, pitch), (kept, _), (added, _) = (self.flat(series) for series in (seed, keep, add))
-        affine(start, kept, added, pitch, self.steps, first, panel)
-        return self.at_end(panel)
-
-
-def lanes_of(starts: np.ndarray, ends: np.ndarray) -> list[Lanes]:
-    """The windows [rows] in (ticker, date) order as lanes, in the rows' order."""
-    new = np.diff(starts, prepend=-1) != 0
-    lane = np.cumsum(new) - 1
-    distinct = starts[new]
-    edges = _edges(distinct)
-    rows = np.searchsorted(lane, edges)
-    return [
-        Lanes(distinct[first:last], lane[begin:end] - first, (ends - starts)[begin:end])
-        for (first, last), (begin, end) in zip(pairwise(edges), pairwise(rows), strict=True)
-    ]
+        layout = self.layout()
+        panel = layout.panel()
+        start, kept, added = (self.flat(series) for series in (seed, keep, add))
+        affine(start, kept, added, layout.groups, first, panel)
+        return layout.at_end(panel)
 
 
 def _edges(starts: np.ndarray) -> Sequence[int]:
@@ -158,53 +202,72 @@ def weights(steps: int, *levels: Average) -> tuple[Array, Array, Array]:
 
 
 @kernel
-def gathered(series, starts, steps):  # type: ignore[no-untyped-def]
-    """A series in windows that aren't consecutive, step by step; beyond the last bar that bar again."""
-    flat = np.empty(steps * len(starts))
-    last = len(series) - 1
-    for lane in range(len(starts)):
-        for step in range(steps):
-            flat[step * len(starts) + lane] = series[min(starts[lane] + step, last)]
+def gathered(series, starts, edges, steps, consecutive):  # type: ignore[no-untyped-def]
+    """The groups that aren't consecutive, step by step, beyond the last bar that bar again; then the series."""
+    size = 0
+    for group in range(len(steps)):
+        size += 0 if consecutive[group] else steps[group] * (edges[group + 1] - edges[group])
+    flat = np.empty(size + len(series))
+    last, begin = len(series) - 1, 0
+    for group in range(len(steps)):
+        if not consecutive[group]:
+            lanes = edges[group + 1] - edges[group]
+            for lane in range(lanes):
+                start = starts[edges[group] + lane]
+                for step in range(steps[group]):
+                    flat[begin + step * lanes + lane] = series[min(start + step, last)]
+            begin += steps[group] * lanes
+    for bar in range(len(series)):
+        flat[size + bar] = series[bar]
     return flat
 
 
 # Indices are unsigned below: a signed one might count from the array's end, and finding that out for each
-# element keeps LLVM from making vector instructions of the loop.
+# element keeps LLVM from making vector instructions of the loop. What is kept is copied element by element:
+# an array assigned to a slice takes Numba seconds to compile, for the sentence of an error.
 
 
 @kernel
-def cascade(flat, pitch, steps, firsts, keep, gain, panels):  # type: ignore[no-untyped-def]
+def cascade(flat, groups, firsts, keep, gain, panels):  # type: ignore[no-untyped-def]
     """y = keep · y[−1] + gain · x with coefficients per level and step; x is the level before, or the series."""
-    levels, kept, lanes = panels.shape
-    state = np.zeros(levels * lanes)
-    for step in range(firsts[0], steps):
-        at = uintp(step * pitch)
-        k, g = keep[0, step], gain[0, step]
-        for lane in range(uintp(lanes)):
-            state[lane] = k * state[lane] + g * flat[at + lane]
-        for level in range(1, levels):
-            if step >= firsts[level]:
-                k, g = keep[level, step], gain[level, step]
-                here, above = uintp(level * lanes), uintp((level - 1) * lanes)
-                for lane in range(uintp(lanes)):
-                    state[here + lane] = k * state[here + lane] + g * state[above + lane]
-        if step >= steps - kept:
-            for level in range(levels):
-                panels[level, step - (steps - kept)] = state[level * lanes : (level + 1) * lanes]
+    levels = len(panels)
+    for group in range(len(groups)):
+        begin, pitch, steps, lanes, kept, out = groups[group]
+        state = np.zeros(levels * lanes)
+        for step in range(firsts[0], steps):
+            at = uintp(begin + step * pitch)
+            k, g = keep[0, step], gain[0, step]
+            for lane in range(uintp(lanes)):
+                state[lane] = k * state[lane] + g * flat[at + lane]
+            for level in range(1, levels):
+                if step >= firsts[level]:
+                    k, g = keep[level, step], gain[level, step]
+                    here, above = uintp(level * lanes), uintp((level - 1) * lanes)
+                    for lane in range(uintp(lanes)):
+                        state[here + lane] = k * state[here + lane] + g * state[above + lane]
+            if step >= steps - kept:
+                place = uintp(out + (step - (steps - kept)) * lanes)
+                for level in range(levels):
+                    here = uintp(level * lanes)
+                    for lane in range(uintp(lanes)):
+                        panels[level, place + lane] = state[here + lane]
 
 
 @kernel
-def affine(seed, keep, add, pitch, steps, first, panel):  # type: ignore[no-untyped-def]
+def affine(seed, keep, add, groups, first, panel):  # type: ignore[no-untyped-def]
     """y = keep · y[−1] + add with coefficients per bar, and y = seed at step `first`."""
-    kept, lanes = panel.shape
-    state = np.zeros(lanes)
-    for step in range(first, steps):
-        at = uintp(step * pitch)
-        if step == first:
-            for lane in range(uintp(lanes)):
-                state[lane] = seed[at + lane]
-        else:
-            for lane in range(uintp(lanes)):
-                state[lane] = keep[at + lane] * state[lane] + add[at + lane]
-        if step >= steps - kept:
-            panel[step - (steps - kept)] = state
+    for group in range(len(groups)):
+        begin, pitch, steps, lanes, kept, out = groups[group]
+        state = np.zeros(lanes)
+        for step in range(first, steps):
+            at = uintp(begin + step * pitch)
+            if step == first:
+                for lane in range(uintp(lanes)):
+                    state[lane] = seed[at + lane]
+            else:
+                for lane in range(uintp(lanes)):
+                    state[lane] = keep[at + lane] * state[lane] + add[at + lane]
+            if step >= steps - kept:
+                place = uintp(out + (step - (steps - kept)) * lanes)
+                for lane in range(uintp(lanes)):
+                    panel[place + lane] = state[lane]

@@ -51,7 +51,7 @@ def _metrics(block: Block) -> Columns:
     volatility = historical_volatility(recent, 20)
     top = year.now(rolling_max(year.high, TRADING_DAYS))
     bottom = year.now(rolling_min(year.low, TRADING_DAYS))
-    (true_range,) = block.recursive(lambda lanes: [lanes.average(block.true_range, wilder(14))])
+    true_range = block.lanes.average(block.true_range, wilder(14))
     return (
         close,
         above_percent(close, before),

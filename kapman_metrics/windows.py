@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from kapman_metrics.lanes import Array, Lanes, lanes_of
+from kapman_metrics.lanes import Array, Lanes
 from kapman_metrics.rolling import shifted
 
 HISTORY_SESSIONS = 400
@@ -86,14 +86,9 @@ class Block:
         )
 
     @cached_property
-    def lanes(self) -> list[Lanes]:
-        """The windows side by side, for recursions."""
-        return lanes_of(self.starts, self.ends)
-
-    def recursive(self, formula: Callable[[Lanes], Columns]) -> list[Array]:
-        """The columns [rows] of a formula that is evaluated in each window from its first bar on."""
-        parts = [formula(lanes) for lanes in self.lanes]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    def lanes(self) -> Lanes:
+        """The windows side by side, for recursions from each window's first bar on."""
+        return Lanes.of(self.starts, self.ends)
 
     @cached_property
     def change(self) -> Array:
@@ -169,9 +164,7 @@ class BarWindows:
         """A formula's columns for all rows: float64 [columns × rows], NaN = null.
 
         Null is what isn't finite, and what has fewer bars in its window than the column's `minimum_bars`.
-        Rows are independent of each other: the number of threads changes the time and never a value. One core
-        is left to the candlestick patterns: one thread more than cores, and they spend a quarter of the time
-        handing the GIL to each other.
+        Rows are independent of each other: the number of threads changes the time and never a value.
         """
         columns = np.empty((len(minimum_bars), len(self.ends)))
 
@@ -182,7 +175,7 @@ class BarWindows:
                 for column, values, minimum in zip(columns, results, minimum_bars, strict=True):
                     column[rows] = np.where((sizes >= minimum) & np.isfinite(values), values, np.nan)
 
-        with ThreadPoolExecutor(max_workers=max((os.cpu_count() or 1) - 1, 1)) as threads:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             list(threads.map(fill, self._pieces()))
         return columns
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import uintp
 
-from kapman_metrics.lanes import Lanes, exponential, weights
+from kapman_metrics.lanes import exponential, weights
 from kapman_metrics.rolling import Array, kernel
 from kapman_metrics.technical.ratios import ZERO
 from kapman_metrics.windows import Block, Columns
@@ -29,26 +29,30 @@ def percentage_oscillator(block: Block, values: Array) -> Columns:
 
 
 def _crossover(block: Block, values: Array, *, first: int, relative: bool) -> Columns:
-    def formula(lanes: Lanes) -> Columns:
-        _, keep, gain = weights(lanes.steps, exponential(12, first), _SLOW, _SIGNAL)
-        panels = lanes.panel(0, 2)
-        crossover(*lanes.flat(values), lanes.steps, keep, gain, relative, panels)
-        line, signal = (lanes.at_end(panel) for panel in panels)
-        return line, signal, line - signal
-
-    return block.recursive(formula)
+    _, keep, gain = weights(block.lanes.steps, exponential(12, first), _SLOW, _SIGNAL)
+    layout = block.lanes.layout()
+    panels = layout.panel(2)
+    crossover(block.lanes.flat(values), layout.groups, keep, gain, relative, panels)
+    line, signal = (layout.at_end(panel) for panel in panels)
+    return line, signal, line - signal
 
 
 @kernel
-def crossover(flat, pitch, steps, keep, gain, relative, panels):  # type: ignore[no-untyped-def]
+def crossover(flat, groups, keep, gain, relative, panels):  # type: ignore[no-untyped-def]
     """Panels of the line (in percent of the slow average if `relative`) and of its average.
 
     keep and gain: the coefficients of the fast average, the slow one and the signal at each step.
     """
-    _, kept, lanes = panels.shape
+    for group in range(len(groups)):
+        _cross(flat, groups[group], keep, gain, relative, panels)
+
+
+@kernel
+def _cross(flat, group, keep, gain, relative, panels):  # type: ignore[no-untyped-def]
+    begin, pitch, steps, lanes, kept, out = group
     fast, slow, line, signal = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     for step in range(steps):
-        at = uintp(step * pitch)
+        at = uintp(begin + step * pitch)
         k, g = keep[0, step], gain[0, step]
         slow_k, slow_g = keep[1, step], gain[1, step]
         for lane in range(uintp(lanes)):
@@ -64,5 +68,7 @@ def crossover(flat, pitch, steps, keep, gain, relative, panels):  # type: ignore
             for lane in range(uintp(lanes)):
                 signal[lane] = k * signal[lane] + g * line[lane]
         if step >= steps - kept:
-            panels[0, step - (steps - kept)] = line
-            panels[1, step - (steps - kept)] = signal
+            place = uintp(out + (step - (steps - kept)) * lanes)
+            for lane in range(uintp(lanes)):
+                panels[0, place + lane] = line[lane]
+                panels[1, place + lane] = signal[lane]

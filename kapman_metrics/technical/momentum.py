@@ -6,7 +6,7 @@ meaning, because the catalogue's minimum of bars makes it null.
 
 import numpy as np
 
-from kapman_metrics.lanes import Lanes, exponential, wilder
+from kapman_metrics.lanes import exponential, wilder
 from kapman_metrics.rolling import (
     Array,
     kernel,
@@ -27,7 +27,7 @@ def awesome_oscillator(block: Block) -> Array:
     return block.now(rolling_mean(median, 5) - rolling_mean(median, 34))
 
 
-def kama(block: Block) -> Columns:
+def kama(block: Block) -> Array:
     """Kaufman's adaptive average (10, 2, 30), price units (TA-Lib KAMA(10)).
 
     k += s²·(C − k) from the close of bar 10, s = ER·(2/3 − 2/31) + 2/31, ER = |C − C[−10]|/Σ10|ΔC|, and 1
@@ -39,7 +39,7 @@ def kama(block: Block) -> Columns:
     slow = 2.0 / 31.0
     weight = (efficiency * (2.0 / 3.0 - slow) + slow) ** 2
     keep, add = 1.0 - weight, weight * block.close
-    return block.recursive(lambda lanes: [lanes.affine(block.close, keep, add, first=9)])
+    return block.lanes.affine(block.close, keep, add, first=9)
 
 
 def roc(block: Block) -> Array:
@@ -57,24 +57,21 @@ def strength(block: Block) -> Columns:
     rounding, and TA-Lib's answer is noise.
     """
     gains, losses = np.maximum(block.change, 0.0), np.maximum(-block.change, 0.0)
-
-    def formula(lanes: Lanes) -> Columns:
-        gain, loss = (lanes.cascade(moves, wilder(14), back=17)[0] for moves in (gains, losses))
-        ends = lanes.heights - 1 - (lanes.steps - len(gain))
-        return list(strengths(gain, loss, ends, lanes.lane))
-
-    return block.recursive(formula)
+    gain, loss = (block.lanes.cascade(moves, wilder(14), back=17)[0] for moves in (gains, losses))
+    layout = block.lanes.layout(back=17)
+    return list(strengths(gain, loss, layout.last, layout.pitch, layout.kept))
 
 
 @kernel
-def strengths(gain, loss, ends, lane):  # type: ignore[no-untyped-def]
-    """rsi, stochrsi, k, d of each row whose window ends at the panels' step `ends` in its lane."""
-    out = np.empty((4, len(ends)))
+def strengths(gain, loss, last, pitch, kept):  # type: ignore[no-untyped-def]
+    """rsi, stochrsi, k, d of each row, from the panels of a `Layout` with `last`, `pitch` and `kept`."""
+    out = np.empty((4, len(last)))
     rsi = np.zeros(18)
     fast = np.zeros(5)
-    for row in range(len(ends)):
-        for back in range(min(18, ends[row] + 1)):
-            up, down = gain[ends[row] - back, lane[row]], loss[ends[row] - back, lane[row]]
+    for row in range(len(last)):
+        for back in range(min(18, kept[row])):
+            at = last[row] - back * pitch[row]
+            up, down = gain[at], loss[at]
             rsi[back] = 0.0 if up + down < ZERO else 100.0 * (up / (up + down))
         for back in range(5):
             bottom = top = rsi[back]
@@ -101,14 +98,11 @@ def stoch(block: Block) -> Columns:
     return block.now(fast), block.now(rolling_mean(fast, 3))
 
 
-def tsi(block: Block) -> Columns:
+def tsi(block: Block) -> Array:
     """True strength index (25, 13), −100 to 100 (TA-Lib TSI): 100·EMA13(EMA25 ΔC)/EMA13(EMA25 |ΔC|)."""
-
-    def twice(lanes: Lanes, values: Array) -> Array:
-        return lanes.at_end(lanes.cascade(values, exponential(25, first=1), exponential(13, first=25))[1])
-
-    path = np.abs(block.change)
-    return block.recursive(lambda lanes: [percent(twice(lanes, block.change), twice(lanes, path))])
+    levels = exponential(25, first=1), exponential(13, first=25)
+    change, path = (block.lanes.average(moves, *levels) for moves in (block.change, np.abs(block.change)))
+    return percent(change, path)
 
 
 def ultimate_oscillator(block: Block) -> Array:
@@ -135,13 +129,13 @@ def momentum(block: Block, recent: Block) -> Columns:
     """The momentum outputs, in the catalogue's order."""
     return (
         awesome_oscillator(recent),
-        *kama(block),
+        kama(block),
         *percentage_oscillator(block, block.close),
         *percentage_oscillator(block, block.volume),
         roc(recent),
         *strength(block),
         *stoch(recent),
-        *tsi(block),
+        tsi(block),
         ultimate_oscillator(recent),
         williams_r(recent),
     )

@@ -3,35 +3,38 @@
 import numpy as np
 from numba import uintp
 
-from kapman_metrics.lanes import Lanes
-from kapman_metrics.rolling import kernel
-from kapman_metrics.windows import Block, Columns
+from kapman_metrics.rolling import Array, kernel
+from kapman_metrics.windows import Block
 
 # Values whose range a stochastic looks at. Compiled in, so that the loop over them is unrolled and the one
 # over the lanes becomes vector instructions.
 _RANGE = 10
 
 
-def stc(block: Block) -> Columns:
+def stc(block: Block) -> Array:
     """Schaff trend cycle (23, 50, 10, smoothing 3 and 3), 0 to 100 (`ta`).
 
     Two stochastics over 10 bars, each followed by EMA3, of EMA23 − EMA50; averages seeded with the first
     value. Where a stochastic has no range the average keeps its last value, as pandas does.
     """
-
-    def formula(lanes: Lanes) -> Columns:
-        panel = lanes.panel(0)
-        schaff(*lanes.flat(block.close), lanes.steps, 23, 50, panel)
-        return [lanes.at_end(panel)]
-
-    return block.recursive(formula)
+    layout = block.lanes.layout()
+    panel = layout.panel()
+    schaff(block.lanes.flat(block.close), layout.groups, 23, 50, panel)
+    return layout.at_end(panel)
 
 
 @kernel
-def schaff(flat, pitch, steps, quick, late, panel):  # type: ignore[no-untyped-def]
-    """The panel of the cycle; `lines` and `cycles` hold the last ten values of what the stochastics look at."""
-    kept, lanes = panel.shape
-    fast, slow = flat[:lanes].copy(), flat[:lanes].copy()
+def schaff(flat, groups, quick, late, panel):  # type: ignore[no-untyped-def]
+    """The panel of the cycle."""
+    for group in range(len(groups)):
+        _cycle(flat, groups[group], quick, late, panel)
+
+
+@kernel
+def _cycle(flat, group, quick, late, panel):  # type: ignore[no-untyped-def]
+    """A group's panel; `lines` and `cycles` hold the last ten values of what the stochastics look at."""
+    begin, pitch, steps, lanes, kept, out = group
+    fast, slow = flat[begin : begin + lanes].copy(), flat[begin : begin + lanes].copy()
     lines, cycles = np.empty(_RANGE * lanes), np.full(_RANGE * lanes, np.nan)
     places, result = np.full(lanes, np.nan), np.full(lanes, np.nan)
     first, first_weight, first_seen = np.full(lanes, np.nan), np.ones(lanes), np.zeros(lanes)
@@ -39,7 +42,7 @@ def schaff(flat, pitch, steps, quick, late, panel):  # type: ignore[no-untyped-d
     first_young = second_young = True
     for step in range(steps):
         now = uintp(step % _RANGE * lanes)
-        _apart(flat, uintp(step * pitch), quick, late, fast, slow, lines, now)
+        _apart(flat, uintp(begin + step * pitch), quick, late, fast, slow, lines, now)
         if step >= late + _RANGE - 2:  # ten lines, the first of them from a full slow average
             oldest = uintp((step + 1) % _RANGE * lanes)
             _place(lines, now, oldest, places)
@@ -51,7 +54,9 @@ def schaff(flat, pitch, steps, quick, late, panel):  # type: ignore[no-untyped-d
             if second_young:
                 second_young = _hide(places, second_seen, result, uintp(0))
         if step >= steps - kept:
-            panel[step - (steps - kept)] = result
+            place = uintp(out + (step - (steps - kept)) * lanes)
+            for lane in range(uintp(lanes)):
+                panel[place + lane] = result[lane]
 
 
 @kernel

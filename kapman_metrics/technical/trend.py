@@ -7,7 +7,7 @@ first rows null. `parabolic` and `schaff` have modules of their own.
 import numpy as np
 from numba import uintp
 
-from kapman_metrics.lanes import Lanes, exponential
+from kapman_metrics.lanes import exponential
 from kapman_metrics.rolling import (
     Array,
     bars_since_extreme,
@@ -36,24 +36,27 @@ def adx(block: Block) -> Columns:
     fall = shifted(block.low, 1) - block.low
     plus = np.where((rise > 0.0) & (rise > fall), rise, 0.0)
     minus = np.where((fall > 0.0) & (rise < fall), fall, 0.0)
-
-    def formula(lanes: Lanes) -> Columns:
-        panels = lanes.panel(0, 3)
-        (up, pitch), (down, _), (ranges, _) = map(lanes.flat, (plus, minus, block.true_range))
-        directional_movement(up, down, ranges, pitch, lanes.steps, 14, panels)
-        return [lanes.at_end(panel) for panel in panels]
-
-    return block.recursive(formula)
+    layout = block.lanes.layout()
+    panels = layout.panel(3)
+    up, down, ranges = map(block.lanes.flat, (plus, minus, block.true_range))
+    directional_movement(up, down, ranges, layout.groups, 14, panels)
+    return [layout.at_end(panel) for panel in panels]
 
 
 @kernel
-def directional_movement(plus, minus, ranges, pitch, steps, n, panels):  # type: ignore[no-untyped-def]
+def directional_movement(plus, minus, ranges, groups, n, panels):  # type: ignore[no-untyped-def]
     """Panels of ADX, +DI and −DI over n bars; DX = 100·|S(−DM) − S(+DM)|/(S(−DM) + S(+DM))."""
-    _, kept, lanes = panels.shape
+    for group in range(len(groups)):
+        _directional_movement(plus, minus, ranges, groups[group], n, panels)
+
+
+@kernel
+def _directional_movement(plus, minus, ranges, group, n, panels):  # type: ignore[no-untyped-def]
+    begin, pitch, steps, lanes, kept, out = group
     up, down, span, average = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     share = 1.0 / n
     for step in range(1, steps):
-        at = uintp(step * pitch)
+        at = uintp(begin + step * pitch)
         keep = 1.0 if step < n else 1.0 - share
         for lane in range(uintp(lanes)):
             up[lane] = keep * up[lane] + plus[at + lane]
@@ -68,12 +71,12 @@ def directional_movement(plus, minus, ranges, pitch, steps, n, panels):  # type:
                 defined = span[lane] >= ZERO and 100.0 * moved >= ZERO * span[lane]
                 average[lane] = moving if defined else average[lane]
         if step >= steps - kept:
-            row = step - (steps - kept)
-            panels[0, row] = average
-            for lane in range(lanes):
+            place = uintp(out + (step - (steps - kept)) * lanes)
+            for lane in range(uintp(lanes)):
                 still = span[lane] < ZERO
-                panels[1, row, lane] = 0.0 if still else 100.0 * (up[lane] / span[lane])
-                panels[2, row, lane] = 0.0 if still else 100.0 * (down[lane] / span[lane])
+                panels[0, place + lane] = average[lane]
+                panels[1, place + lane] = 0.0 if still else 100.0 * (up[lane] / span[lane])
+                panels[2, place + lane] = 0.0 if still else 100.0 * (down[lane] / span[lane])
 
 
 def aroon(block: Block) -> Columns:
@@ -102,7 +105,7 @@ def dpo(block: Block) -> Array:
 
 def ema(block: Block) -> Columns:
     """Exponential averages of the close over 12, 14 and 26 bars, price units (TA-Lib EMA)."""
-    return block.recursive(lambda lanes: [lanes.average(block.close, exponential(n)) for n in (12, 14, 26)])
+    return [block.lanes.average(block.close, exponential(n)) for n in (12, 14, 26)]
 
 
 def ichimoku(block: Block) -> Columns:
@@ -140,25 +143,23 @@ def kst(block: Block) -> Columns:
     return last, signal, last - signal
 
 
-def mass_index(block: Block) -> Columns:
+def mass_index(block: Block) -> Array:
     """Mass index (9, 25): Σ25 of EMA9(H−L)/EMA9(EMA9(H−L)) (TA-Lib MASSI); a ratio of zeros counts 1."""
-    width = block.high - block.low
-
-    def formula(lanes: Lanes) -> Columns:
-        single, double = lanes.cascade(width, exponential(9), exponential(9, first=8), back=24)
-        return [ratio_sum(single, double, lanes.heights - (lanes.steps - len(single)), lanes.lane, 25)]
-
-    return block.recursive(formula)
+    layout = block.lanes.layout(back=24)
+    single, double = block.lanes.cascade(
+        block.high - block.low, exponential(9), exponential(9, first=8), back=24
+    )
+    return ratio_sum(single, double, layout.last, layout.pitch, np.minimum(layout.kept, 25))
 
 
 @kernel
-def ratio_sum(part, whole, ends, lane, n):  # type: ignore[no-untyped-def]
-    """[rows]: Σ part/whole over the n steps before the panels' step `ends` in the row's lane; 1 where `whole` is 0."""
-    out = np.zeros(len(ends))
-    for row in range(len(ends)):
-        for step in range(max(ends[row] - n, 0), ends[row]):
-            bottom = whole[step, lane[row]]
-            out[row] += part[step, lane[row]] / bottom if bottom != 0.0 else 1.0
+def ratio_sum(part, whole, last, pitch, kept):  # type: ignore[no-untyped-def]
+    """[rows]: Σ part/whole over the row's last `kept` steps in panels of a `Layout`; 1 where `whole` is 0."""
+    out = np.zeros(len(last))
+    for row in range(len(last)):
+        for back in range(kept[row] - 1, -1, -1):
+            at = last[row] - back * pitch[row]
+            out[row] += part[at] / whole[at] if whole[at] != 0.0 else 1.0
     return out
 
 
@@ -168,16 +169,12 @@ def sma(block: Block) -> Columns:
     return [recent.now(rolling_mean(recent.close, n)) for n in (14, 20, 50, 200)]
 
 
-def trix(block: Block) -> Columns:
+def trix(block: Block) -> Array:
     """TRIX (15), percent: one-bar change of the triple EMA15, 0 for a base of 0 (TA-Lib TRIX)."""
-
-    def formula(lanes: Lanes) -> Columns:
-        levels = (exponential(15, first=first) for first in (0, 14, 28))
-        triple = lanes.cascade(block.close, *levels, back=1)[2]
-        last, before = lanes.at_end(triple), lanes.at_end(triple, 1)
-        return [np.where(before != 0.0, (last / before - 1.0) * 100.0, 0.0)]
-
-    return block.recursive(formula)
+    levels = (exponential(15, first=first) for first in (0, 14, 28))
+    triple, layout = block.lanes.cascade(block.close, *levels, back=1)[2], block.lanes.layout(back=1)
+    last, before = layout.at_end(triple), layout.at_end(triple, back=1)
+    return np.where(before != 0.0, (last / before - 1.0) * 100.0, 0.0)
 
 
 def vortex(block: Block) -> Columns:
@@ -207,11 +204,11 @@ def trend(block: Block, recent: Block) -> Columns:
         *ichimoku(recent),
         *kst(recent),
         *macd(block),
-        *mass_index(block),
+        mass_index(block),
         *psar(block),
         *sma(block),
-        *stc(block),
-        *trix(block),
+        stc(block),
+        trix(block),
         *vortex(recent),
         wma(recent),
     )

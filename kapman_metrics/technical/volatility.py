@@ -7,7 +7,7 @@ column(s) [rows]; the catalogue's minimum of bars makes the first rows null.
 
 import numpy as np
 
-from kapman_metrics.lanes import Lanes, exponential, wilder
+from kapman_metrics.lanes import exponential, wilder
 from kapman_metrics.rolling import (
     Array,
     rolling_deviations,
@@ -21,9 +21,9 @@ from kapman_metrics.technical.ratios import flag, place
 from kapman_metrics.windows import Block, Columns
 
 
-def atr(block: Block) -> Columns:
+def atr(block: Block) -> Array:
     """Average true range (14), price units (TA-Lib ATR): mean of the first 14, then Wilder's 13 : 1."""
-    return block.recursive(lambda lanes: [lanes.average(block.true_range, wilder(14))])
+    return block.lanes.average(block.true_range, wilder(14))
 
 
 def channel(close: Array, top: Array, bottom: Array, middle: Array) -> Columns:
@@ -65,12 +65,8 @@ def keltner(block: Block) -> Columns:
     EMA20 of (H+L+C)/3 ± 2·ATR10 with the average true range seeded by bars 11 to 20 (TA-Lib KC). `ta`'s
     default is another channel without any ATR, and its EMA variant runs on the close.
     """
-
-    def formula(lanes: Lanes) -> Columns:
-        middle = lanes.average(block.typical, exponential(20))
-        return middle, 2.0 * lanes.average(block.true_range, wilder(10, first=10))
-
-    middle, width = block.recursive(formula)
+    middle = block.lanes.average(block.typical, exponential(20))
+    width = 2.0 * block.lanes.average(block.true_range, wilder(10, first=10))
     return channel(block.now(block.close), middle + width, middle - width, middle)
 
 
@@ -85,4 +81,4 @@ def ulcer_index(block: Block) -> Array:
 
 def volatility(block: Block, recent: Block) -> Columns:
     """The volatility outputs, in the catalogue's order."""
-    return (*atr(block), *bbands(recent), *donchian(recent), *keltner(block), ulcer_index(recent))
+    return (atr(block), *bbands(recent), *donchian(recent), *keltner(block), ulcer_index(recent))

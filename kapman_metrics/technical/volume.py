@@ -6,7 +6,7 @@ first rows null, and so does a denominator of zero. Cumulative ones start at the
 
 import numpy as np
 
-from kapman_metrics.lanes import Lanes, exponential
+from kapman_metrics.lanes import exponential
 from kapman_metrics.rolling import Array, rolling_mean, rolling_sum, shifted
 from kapman_metrics.windows import Block, Columns
 
@@ -28,16 +28,12 @@ def running_totals(block: Block) -> Columns:
     priced = np.where(before != 0.0, block.volume * (block.change / before), 0.0)
     falls = (block.volume < shifted(block.volume, 1)) & (before != 0.0)
     ratio = np.where(falls, block.close / before, 1.0)
-
-    def formula(lanes: Lanes) -> Columns:
-        return (
-            lanes.affine(block.money_flow, ones, block.money_flow),
-            lanes.affine(block.volume, ones, signed),
-            lanes.affine(zeros, ones, priced),
-            lanes.affine(1000.0 * ones, ratio, zeros),
-        )
-
-    return block.recursive(formula)
+    return (
+        block.lanes.affine(block.money_flow, ones, block.money_flow),
+        block.lanes.affine(block.volume, ones, signed),
+        block.lanes.affine(zeros, ones, priced),
+        block.lanes.affine(1000.0 * ones, ratio, zeros),
+    )
 
 
 def cmf(block: Block) -> Array:
@@ -57,10 +53,10 @@ def eom(block: Block) -> Columns:
     return block.now(ease), block.now(rolling_mean(ease, 14))
 
 
-def fi(block: Block) -> Columns:
+def fi(block: Block) -> Array:
     """Elder's force index (13), price × shares: EMA13 of (C − C[−1])·V (TA-Lib EFI)."""
     force = block.change * block.volume
-    return block.recursive(lambda lanes: [lanes.average(force, exponential(13, first=1))])
+    return block.lanes.average(force, exponential(13, first=1))
 
 
 def mfi(block: Block) -> Array:
@@ -86,7 +82,7 @@ def vwap(block: Block) -> Array:
 def flows(block: Block, recent: Block) -> Columns:
     """The volume outputs, in the catalogue's order."""
     adi, obv, vpt, nvi = running_totals(block)
-    return adi, cmf(recent), *eom(recent), *fi(block), mfi(recent), nvi, obv, vpt, vwap(recent)
+    return adi, cmf(recent), *eom(recent), fi(block), mfi(recent), nvi, obv, vpt, vwap(recent)
 
 
 def returns(block: Block) -> Columns:
