@@ -1,7 +1,7 @@
 """Items of the vendor's list pages: typed in bulk, and their raw text on demand for those that are unusable."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -38,41 +38,55 @@ def _decoders(item: type) -> tuple[Callable[[bytes], Any], Callable[[msgspec.Raw
 
 
 class Items(Generic[_T]):
-    """Typed items of all pages, and how to find each one's raw text again; `read` counts all, usable or not."""
+    """Typed items page by page, and how to find each one's raw text again; `read` counts all, usable or not.
+
+    Iterated once: a page's items are to become columns before the next page is decoded. The objects of one
+    page fit into a core's cache, those of a whole chain don't, and then take twice as long.
+    """
 
     def __init__(self, pages: Iterable[bytes], item: type[_T]) -> None:
-        """Raises VendorError when a page is not a JSON object with a list `results`."""
-        typed_page, typed_item = _decoders(item)
-        self.items: list[_T] = []
-        self.rejected: list[Rejected] = []
+        self._pages = pages
+        self._typed_page, self._typed_item = _decoders(item)
         self._sources: list[tuple[int, Callable[[], Sequence[msgspec.Raw]]]] = []
-        for number, body in enumerate(pages, start=1):
-            first = len(self.items)
+        self._usable = 0
+        self.read = 0
+        self.rejected: list[Rejected] = []
+
+    def __iter__(self) -> Iterator[list[_T]]:
+        """The items of each page that have the right types; positions count on from page to page.
+
+        Raises:
+            VendorError: a page is not a JSON object with a list `results`.
+        """
+        for number, body in enumerate(self._pages, start=1):
             raw_items: Callable[[], Sequence[msgspec.Raw]]
             try:
-                self.items += typed_page(body).results
+                items = self._typed_page(body).results
                 # The raw texts are cut out only when one of this page's items turns out to be unusable.
                 raw_items = functools.partial(_cut, body, number)
+                self.read += len(items)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                raw_items = functools.partial(tuple, self._one_by_one(_cut(body, number), typed_item))
-            self._sources.append((first, raw_items))
-        self.read = len(self.items) + len(self.rejected)
+                raws = _cut(body, number)
+                items, kept = self._one_by_one(raws)
+                raw_items = functools.partial(tuple, kept)
+                self.read += len(raws)
+            self._sources.append((self._usable, raw_items))
+            self._usable += len(items)
+            yield items
 
-    def _one_by_one(
-        self, raws: Sequence[msgspec.Raw], typed_item: Callable[[msgspec.Raw], _T]
-    ) -> list[msgspec.Raw]:
-        kept = []
+    def _one_by_one(self, raws: Sequence[msgspec.Raw]) -> tuple[list[_T], list[msgspec.Raw]]:
+        items, kept = [], []
         for raw in raws:
             try:
-                self.items.append(typed_item(raw))
+                items.append(self._typed_item(raw))
                 kept.append(raw)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self.rejected.append((bytes(raw), f"wrong type: {error}"))
-        return kept
+        return items, kept
 
     def reject(self, found: pl.DataFrame) -> None:
         """Move items to the rejected ones; `found` has their positions `row` (ascending) and a `reason`."""
-        bounds = [*(first for first, _ in self._sources), len(self.items)]
+        bounds = [*(first for first, _ in self._sources), self._usable]
         rows = found.select("row", "reason").rows()
         for page, (first, raw_items) in enumerate(self._sources):
             mine = [(row - first, reason) for row, reason in rows if first <= row < bounds[page + 1]]

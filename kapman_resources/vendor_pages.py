@@ -187,7 +187,7 @@ def decode_tickers(pages: Iterable[bytes]) -> DecodedTickers:
     """
     source = Items(pages, _Ticker)
     books = _Books(Counter(), Counter())
-    raw = _ticker_columns(source.items)
+    raw = _ticker_columns([item for items in source for item in items])
 
     usable = raw.with_columns(reason=first_reason(_SYMBOL_RULES))
     source.reject(usable.filter(pl.col("reason").is_not_null()))
@@ -297,7 +297,7 @@ def decode_chain(pages: Iterable[bytes], *, underlying: str, session: dt.date) -
     """
     source = Items(pages, _Contract)
     books = _Books(Counter(), Counter())
-    fields = _Fields.of(source.items, underlying.removeprefix("I:").replace(".", ""), session)
+    fields, underlying_price = _columns(source, underlying.removeprefix("I:").replace(".", ""), session)
     fault = _first_fault(fields, session)
     if (unfit := np.flatnonzero(fault >= 0)).size:
         reasons = pl.DataFrame({"row": unfit, "reason": [_REASONS[code] for code in fault[unfit].tolist()]})
@@ -312,8 +312,19 @@ def decode_chain(pages: Iterable[bytes], *, underlying: str, session: dt.date) -
         rejected=source.all_rejected(),
         nulled=_sorted(books.nulled),
         stale_volumes=int(frame["stale"].sum()),
-        underlying_price=_underlying_price(source.items),
+        underlying_price=underlying_price,
     )
+
+
+def _columns(
+    source: Iterable[Sequence[_Contract]], own: str, session: dt.date
+) -> tuple["_Fields", float | None]:
+    """The contracts of all pages in arrays, and the underlying's latest price."""
+    parts, latest = [_Fields.of([], own, session)], _NO_PRICE
+    for items in source:
+        parts.append(_Fields.of(items, own, session))
+        latest = max(latest, _latest_price(items))
+    return _Fields.joined(parts), latest[1] if latest[1] > 0 else None
 
 
 _CALL, _PUT, _OTHER, _NO_TYPE, _UNKNOWN_TYPE = range(5)
@@ -384,6 +395,16 @@ class _Fields:
                 "vega": _real([one.vega for one in greeks]),
                 "shares_per_contract": _real([one.shares_per_contract for one in details]),
             },
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["_Fields"]) -> "_Fields":
+        """The contracts of all parts, one part after the other."""
+        arrays = ("type", "expiration", "strike", "strike_price", "own_root", "adjusted", "stale")
+        return cls(
+            contract=[ticker for part in parts for ticker in part.contract],
+            reals={name: np.concatenate([part.reals[name] for part in parts]) for name in parts[0].reals},
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
         )
 
 
@@ -544,8 +565,12 @@ def _drop_contract_duplicates(rows: pl.DataFrame, books: _Books) -> pl.DataFrame
     return kept
 
 
-def _underlying_price(items: Sequence[_Contract]) -> float | None:
-    latest, previous = (-math.inf, -math.inf), _NO_UNDERLYING
+_NO_PRICE = (-math.inf, -math.inf)
+
+
+def _latest_price(items: Sequence[_Contract]) -> tuple[float, float]:
+    """When the underlying's latest price was set, and that price."""
+    latest, previous = _NO_PRICE, _NO_UNDERLYING
     for item in items:
         asset = item.underlying_asset
         if asset is None or asset == previous:  # nearly every contract repeats the same
@@ -554,7 +579,7 @@ def _underlying_price(items: Sequence[_Contract]) -> float | None:
         price = asset.price if asset.price is not None else asset.value
         if price is not None and price > 0:
             latest = max(latest, (asset.last_updated or 0.0, price))
-    return latest[1] if latest[1] > 0 else None
+    return latest
 
 
 def _counted(reasons: dict[str, int]) -> dict[str, int]:
