@@ -6,7 +6,8 @@ Layout, on any object store (`file://` or `s3://`):
     <vendor>/<kind>/<session>/<subject>.json                 its manifest
 
 An object holds the pages' bodies one after the other, each followed by a line feed: with the vendor's
-one-line pages it is a JSON Lines file that `zcat` shows. It is named by the SHA-256 of that uncompressed
+one-line pages it is a JSON Lines file that `zcat` shows. A page that came as gzip is stored as it came, as a
+member of the file; compressing it again would take longer than all else that is done here. It is named by the SHA-256 of that uncompressed
 content. The manifest says where each page begins and ends, so that bodies with line feeds of their own come
 back byte for byte. The object is stored first and the manifest last: what has no manifest isn't there.
 
@@ -198,7 +199,7 @@ class Vault:
         """
         if not pages or [page.number for page in pages] != list(range(1, len(pages) + 1)):
             raise ValueError(f"pages of {subject!r} must be numbered from 1 without gaps")
-        content, version = _pack(pages)
+        version = _version(pages)
         path = self._manifest_path(kind, session, subject)
         try:
             existing = self._manifest(kind, session, subject)
@@ -211,7 +212,7 @@ class Vault:
         if existing is not None and existing.current.sha256 != version.sha256 and not overwrite:
             return Archived("kept", existing)
         # The object goes out even if the manifest names it already: that mends a damaged one.
-        self._put(self._object_path(version.sha256), igzip.compress(content, _COMPRESSION_LEVEL, mtime=0))
+        self._put(self._object_path(version.sha256), b"".join(_members(pages)))
         if existing is not None and existing.current.sha256 == version.sha256:
             return Archived("unchanged", existing)
         superseded = (*existing.superseded, existing.current) if existing else ()
@@ -421,13 +422,28 @@ class Vault:
             ) from None
 
 
-def _pack(pages: Sequence[RawPage]) -> tuple[bytes, Version]:
-    records, offset = [], 0
+def _version(pages: Sequence[RawPage]) -> Version:
+    records, offset, content = [], 0, hashlib.sha256()
     for page in pages:
         records.append(PageRecord(page.number, page.url, page.fetched_at, offset, len(page.body)))
         offset += len(page.body) + 1
-    content = b"".join(part for page in pages for part in (page.body, b"\n"))
-    return content, Version(hashlib.sha256(content).hexdigest(), len(content), tuple(records))
+        content.update(page.body)
+        content.update(b"\n")
+    return Version(content.hexdigest(), offset, tuple(records))
+
+
+def _members(pages: Sequence[RawPage]) -> Iterator[bytes]:
+    """The object's gzip members: each page, and the line feed after it."""
+    for page in pages:
+        yield page.packed or _compressed(page.body)
+        yield _LINE_FEED
+
+
+def _compressed(content: bytes) -> bytes:
+    return igzip.compress(content, _COMPRESSION_LEVEL, mtime=0)
+
+
+_LINE_FEED = _compressed(b"\n")
 
 
 def _quoted(subject: str) -> str:

@@ -11,6 +11,7 @@ import functools
 import itertools
 import re
 import ssl
+import struct
 import threading
 import time
 from collections import Counter
@@ -37,6 +38,7 @@ MAX_PAGES = 5_000
 
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _GOOD_STATUS_TEXTS = frozenset({"OK", "DELAYED"})  # DELAYED: plans with 15-minute-old data
+_PLAIN_MEMBER = b"\x1f\x8b\x08\x00"  # of gzip: deflated, without a name, a comment or other fields (RFC 1952)
 _KEY_PARAMETERS = frozenset({"apikey", "api_key"})  # in any case
 
 OnChain = Callable[[str, list[RawPage]], None]
@@ -172,6 +174,11 @@ class _Answer:
             return igzip.decompress(self.received)
         except (EOFError, OSError, IsalError):  # type: ignore[misc]  # its stub declares no class
             raise _Trouble("damaged compression") from None
+
+    def packed(self, body: bytes) -> bytes | None:
+        """What was received, if it is `body` in one gzip member: nothing before it, after it, or in its header."""
+        one = self.received.startswith(_PLAIN_MEMBER) and self.received.endswith(struct.pack("<I", len(body)))
+        return self.received if one else None
 
 
 @dataclass(frozen=True)
@@ -362,7 +369,8 @@ class _Query:
             raise self._refusal(answer, url)
         # A key that the vendor has written into the page (older ones wrote it into next_url) ends here: the
         # page goes into the vault, and rows that can't be used into quarantine.
-        body = self.hidden.data(answer.body())
+        received = answer.body()
+        body = self.hidden.data(received)
         try:
             envelope = _envelope(body)
         except msgspec.ValidationError as error:
@@ -378,7 +386,8 @@ class _Query:
         for page in before:
             if page.results == envelope.results and _items(envelope.results):
                 raise _Trouble(f"page {len(before) + 1} repeats page {page.raw.number}")
-        raw = RawPage(len(before) + 1, str(url), dt.datetime.now(dt.UTC), body)
+        packed = answer.packed(body) if body is received else None
+        raw = RawPage(len(before) + 1, str(url), dt.datetime.now(dt.UTC), body, packed)
         return _Page(raw, envelope.results, self._next(envelope.next_url, url))
 
     def _refusal(self, answer: _Answer, url: httpx.URL) -> VendorError:

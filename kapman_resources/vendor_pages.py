@@ -39,12 +39,14 @@ class RawPage:
     url: what was asked, without any key.
     fetched_at: when the answer had arrived, aware, UTC.
     body: the JSON text as received (after HTTP's own compression).
+    packed: that text as one gzip member, if it came as one: it needn't be compressed again.
     """
 
     number: int
     url: str
     fetched_at: dt.datetime
     body: bytes = field(repr=False)
+    packed: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -409,7 +411,10 @@ class _Fields:
 
 
 def _real(values: list[float | None]) -> np.ndarray:
-    return np.array(values, np.float64)  # None becomes nan
+    try:
+        return np.fromiter(values, np.float64, len(values))  # twice as fast
+    except TypeError:
+        return np.array(values, np.float64)  # None becomes nan
 
 
 @functools.lru_cache(maxsize=4096)
@@ -428,7 +433,7 @@ def _epoch_days(text: str | None) -> int:
 def _roots(contracts: Sequence[str | None], own: str) -> tuple[np.ndarray, np.ndarray]:
     """`own_root` and `adjusted`, from the OCC form of the ticker: `O:` root yymmdd C|P strike × 1000."""
     # Nearly every chain has its own root only, which spares it a regular expression.
-    if {one[: -len("260116C00150000")] for one in contracts if one is not None} <= {f"O:{own}"}:
+    if {one and one[: -len("260116C00150000")] for one in contracts} <= {f"O:{own}", None}:
         return np.ones(len(contracts), bool), np.zeros(len(contracts), bool)
     # A ticker that doesn't have the form tells nothing: the contract counts as the underlying's own.
     root = (
