@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -24,12 +25,12 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from isal import igzip
+from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
 from pydantic import SecretStr
 
 from kapman_resources.errors import EntitlementError, VendorError
-from kapman_resources.hosts import TRUST, UNTRUSTED, is_loopback
+from kapman_resources.hosts import TRUST, UNTRUSTED
 from kapman_resources.redaction import BLOT, Redaction, quieten_libraries
 from kapman_resources.vendor_pages import RawPage
 
@@ -38,6 +39,7 @@ MAX_PAGES = 5_000
 
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 _GOOD_STATUS_TEXTS = frozenset({"OK", "DELAYED"})  # DELAYED: plans with 15-minute-old data
+_GZIP = 16  # zlib's flag: the stream is a gzip member
 _PLAIN_MEMBER = b"\x1f\x8b\x08\x00"  # of gzip: deflated, without a name, a comment or other fields (RFC 1952)
 _KEY_PARAMETERS = frozenset({"apikey", "api_key"})  # in any case
 
@@ -164,21 +166,26 @@ class _Answer:
     received: bytes = field(repr=False)
 
     def body(self) -> bytes:
-        """The body without its compression; isal inflates in a quarter of the time that httpx's zlib takes."""
+        """The body without its compression; isal inflates in a fifth of the time that httpx's zlib takes."""
         encoding = self.response.headers.get("Content-Encoding", "identity")
         if encoding == "identity":
             return self.received
         if encoding != "gzip":
             raise _Trouble(f"Content-Encoding {encoding[:40]!r}, which was not asked for")
         try:
-            return igzip.decompress(self.received)
+            member = isal_zlib.decompressobj(isal_zlib.MAX_WBITS | _GZIP)
+            body = bytes(member.decompress(self.received))
+            # What isn't one whole member is left to the reader of files, which takes twice as long.
+            whole = member.eof and not member.unused_data
+            return body if whole else igzip.decompress(self.received)
         except (EOFError, OSError, IsalError):  # type: ignore[misc]  # its stub declares no class
             raise _Trouble("damaged compression") from None
 
     def packed(self, body: bytes) -> bytes | None:
-        """What was received, if it is `body` in one gzip member: nothing before it, after it, or in its header."""
-        one = self.received.startswith(_PLAIN_MEMBER) and self.received.endswith(struct.pack("<I", len(body)))
-        return self.received if one else None
+        """What was received, if it is `body` in one gzip member with nothing else in its header, not even a time."""
+        if self.received.startswith(_PLAIN_MEMBER) and self.received.endswith(struct.pack("<I", len(body))):
+            return _PLAIN_MEMBER + bytes(4) + self.received[8:]
+        return None
 
 
 @dataclass(frozen=True)
@@ -229,8 +236,8 @@ class VendorApi:
         """
 
         async def fetch() -> list[RawPage]:
-            async with self._client() as client:
-                query = self._query(client, "reference tickers")
+            async with self._connection() as connection:
+                query = self._query(connection, "reference tickers")
                 filters = {"market": "stocks", "active": "true", "limit": "1000"}
                 return [page.raw for page in await query.pages("/v3/reference/tickers", filters)]
 
@@ -265,8 +272,7 @@ class VendorApi:
 
         return _run(fetch)
 
-    def _client(self) -> httpx.AsyncClient:
-        """A client with one connection: httpx polls every idle connection of a pool for each request."""
+    def _connection(self) -> httpx.AsyncBaseTransport:
         if not self._key.get_secret_value():
             raise EntitlementError(
                 "There is no API key for the vendor.",
@@ -277,28 +283,30 @@ class VendorApi:
                 "The vendor's API key has blanks or other characters in it that no key has.",
                 fix="Correct MASSIVE_API_KEY in the environment or in .env.",
             )
-        return httpx.AsyncClient(
-            # The key is the client's own header; `_Query` sees to it that it speaks to one origin only.
-            headers={
+        from kapman_resources.vendor_connection import VendorConnection  # noqa: PLC0415
+
+        return VendorConnection(self._base, _ssl_context())
+
+    def _query(self, connection: httpx.AsyncBaseTransport, what: str) -> "_Query":
+        headers = httpx.Headers(
+            {
                 "Authorization": f"Bearer {self._key.get_secret_value()}",
                 "User-Agent": "kapman",
+                "Accept": "application/json",
                 "Accept-Encoding": "gzip",
-            },
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            timeout=httpx.Timeout(None),  # `_Query` bounds the whole answer; httpx's own are per read
-            verify=_ssl_context(),
-            trust_env=not is_loopback(self._base.host),  # no proxy between us and the simulator
+            }
         )
-
-    def _query(self, client: httpx.AsyncClient, what: str) -> "_Query":
-        return _Query(client, self._base, self._hidden, self._limit, self._patience, self.traffic, what)
+        return _Query(
+            connection, headers, self._base, self._hidden, self._limit, self._patience, self.traffic, what
+        )
 
 
 @dataclass(frozen=True)
 class _Query:
-    """The strict paging of one list; `what` names it for people."""
+    """The strict paging of one list; `what` names it for people. The key is in the headers: one origin sees them."""
 
-    client: httpx.AsyncClient
+    connection: httpx.AsyncBaseTransport
+    headers: httpx.Headers = field(repr=False)
     base: httpx.URL
     hidden: Redaction
     limit: RateLimit
@@ -341,8 +349,12 @@ class _Query:
         await self.limit.turn()
         self.traffic.requests += 1
         try:
-            async with asyncio.timeout(self.patience.timeout), self.client.stream("GET", url) as response:
-                answer = _Answer(response, b"".join([part async for part in response.aiter_raw()]))
+            async with asyncio.timeout(
+                self.patience.timeout
+            ):  # of the whole answer; the transport's own are per read
+                request = httpx.Request("GET", url, headers=self.headers)
+                async with aclosing(await self.connection.handle_async_request(request)) as response:
+                    answer = _Answer(response, b"".join([part async for part in response.aiter_raw()]))
         except TimeoutError:
             raise _NoAnswer(f"no complete answer within {self.patience.timeout:g} s") from None
         except httpx.TransportError as error:
@@ -350,7 +362,8 @@ class _Query:
                 raise _UnansweredError(
                     f"The vendor at {self.base.host} can't be trusted: {UNTRUSTED}.", fix=TRUST
                 ) from None
-            raise _NoAnswer(self.hidden.text(f"{type(error).__name__}: {error}")) from None
+            said = error.__cause__ or error  # aiohttp's own words
+            raise _NoAnswer(self.hidden.text(f"{type(said).__name__}: {said}")) from None
         self.traffic.answers += 1
         self.traffic.bytes += len(answer.received)
         return answer
@@ -379,7 +392,7 @@ class _Query:
             raise _Trouble("not JSON") from None
         if envelope.status not in _GOOD_STATUS_TEXTS:
             raise _Trouble(f"status text {self.hidden.text(envelope.status)[:40]!r}")
-        if not bytes(envelope.results).startswith(b"["):
+        if memoryview(envelope.results)[:1] != b"[":
             raise _Trouble("not a page: `results` is no list")
         if envelope.count is not None and envelope.count > len(_items(envelope.results)):
             raise _Trouble("fewer results than the page's count")
@@ -488,9 +501,9 @@ class _Crew:
 
     async def _work(self, group: asyncio.TaskGroup, thread: ThreadPoolExecutor) -> None:
         delivery: asyncio.Task[None] | None = None
-        async with self._api._client() as client:
+        async with self._api._connection() as connection:
             for underlying in self._waiting:
-                pages = await self._chain(client, underlying)
+                pages = await self._chain(connection, underlying)
                 if delivery is not None:
                     await delivery
                 delivery = group.create_task(self._deliver(thread, underlying, pages))
@@ -505,8 +518,8 @@ class _Crew:
         if self._on_progress is not None:
             await loop.run_in_executor(thread, self._on_progress, self._done, len(self._underlyings))
 
-    async def _chain(self, client: httpx.AsyncClient, underlying: str) -> list[_Page] | None:
-        query = self._api._query(client, f"option chain snapshot of {underlying}")
+    async def _chain(self, connection: httpx.AsyncBaseTransport, underlying: str) -> list[_Page] | None:
+        query = self._api._query(connection, f"option chain snapshot of {underlying}")
         try:
             path = f"/v3/snapshot/options/{quote(underlying, safe='')}"
             return await query.pages(path, {"limit": "250"})

@@ -120,6 +120,20 @@ def test_the_same_content_is_one_object_and_the_same_bytes(tmp_path: Path) -> No
     assert gzip.decompress((tmp_path / "a" / first).read_bytes()) == b'{"page":1}\n{"page":2}\n'
 
 
+def test_pages_that_came_as_gzip_are_members_of_the_file_as_they_came(vault: Vault) -> None:
+    bodies = [b'{"page":1}' * 400, b'{"page":2}']
+    packed = [gzip.compress(bodies[0], 9, mtime=0), None]
+    now = dt.datetime(2026, 11, 20, 21, tzinfo=dt.UTC)
+    pages = [RawPage(n, "u", now, *both) for n, both in enumerate(zip(bodies, packed, strict=True), 1)]
+    vault.archive(kind="options", session=SESSION, subject="AAPL", pages=pages)
+    (path,) = objects(vault)
+    held = bytes(obstore.get(vault._store, path).bytes())
+    assert held.startswith(packed[0])
+    assert gzip.decompress(held) == b"".join(body + b"\n" for body in bodies)
+    assert vault.read("options", SESSION, "AAPL") == pages
+    assert not vault.verify("options").damaged
+
+
 @pytest.mark.parametrize("damage", ["truncated", "other content", "flipped bit", "zero bytes", "gone"])
 def test_damage_is_found_and_named_and_can_be_mended(vault: Vault, damage: str) -> None:
     content = b'{"results":[1,2,3]}' * 50

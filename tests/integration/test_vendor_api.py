@@ -6,6 +6,7 @@ Against a real HTTP server on loopback that misbehaves as the vendor is known to
 
 import asyncio
 import datetime as dt
+import gzip
 import json
 import logging
 import socket
@@ -13,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -129,7 +131,7 @@ def test_pages_are_followed_to_the_end_with_the_key_in_the_header_only(vendor: V
     assert results_of(pages) == [[1, 2], [3, 4], [5]]
     assert [one.number for one in pages] == [1, 2, 3]
     assert all(one.fetched_at.utcoffset() == dt.timedelta(0) for one in pages)
-    assert vendor.asked[0].path == "/v3/snapshot/options/I%3ASPX"
+    assert vendor.asked[0].path == "/v3/snapshot/options/I:SPX"
     assert [ask.query for ask in vendor.asked] == [{"limit": "250"}, {"cursor": "1"}, {"cursor": "2"}]
     assert {ask.authorization for ask in vendor.asked} == {f"Bearer {KEY}"}
     assert KEY not in repr(pages)
@@ -176,7 +178,7 @@ TRANSIENT: dict[str, Callable[[], Response]] = {
     "status text 'ERROR'": lambda: page([], status="ERROR"),
     "fewer results": lambda: page([1], count=2),
     "repeats page 1": lambda: page([1, 2]),
-    "RemoteProtocolError": lambda: StreamingResponse(_broken_off()),
+    "Response payload is not completed": lambda: StreamingResponse(_broken_off()),
     "no complete answer": lambda: StreamingResponse(_dripping()),
     "damaged compression": lambda: Response(b"not gzip", headers={"Content-Encoding": "gzip"}),
 }
@@ -389,6 +391,80 @@ def test_the_key_never_shows(vendor: Vendor, caplog: pytest.LogCaptureFixture) -
     texts += [record.getMessage() for record in caplog.records]
     assert len(texts) > 20
     assert [text for text in texts if KEY in text] == []
+
+
+def test_a_page_that_came_as_gzip_is_kept_as_it_came(vendor: Vendor) -> None:
+    """Unless there is more in it than the page: a time, a name, a comment, or a key that had to be taken out."""
+    body = page([1, 2]).body
+    plain = gzip.compress(body, 9, mtime=0)
+    with_time, with_name = plain[:4] + b"time" + plain[8:], bytearray(plain)
+    with_name[3] = 8  # FNAME: a name follows the ten bytes of the header
+    named = bytes(with_name[:10]) + KEY.encode() + b"\0" + bytes(with_name[10:])
+    echo = gzip.compress(page([KEY]).body, mtime=0)
+    padded = plain + bytes(8)
+    for sent, kept in {plain: plain, with_time: plain, named: None, padded: None, echo: None}.items():
+        vendor.answer = lambda _, __, sent=sent: Response(sent, headers={"Content-Encoding": "gzip"})
+        (one,) = one_chain(api(vendor))
+        assert one.packed == kept
+        assert KEY.encode() not in one.body
+
+
+@pytest.fixture
+def wire() -> Iterator[Callable[[bytes], tuple[str, list[bytes]]]]:
+    """A server that sends these bytes to whoever connects: its address, and the heads of the requests."""
+    listeners: list[socket.socket] = []
+
+    def serve(sent: bytes) -> tuple[str, list[bytes]]:
+        listener, heads = socket.create_server(("127.0.0.1", 0)), list[bytes]()
+        listeners.append(listener)
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        heads.append(connection.recv(65_536))
+                        connection.sendall(sent)
+
+        threading.Thread(target=answer, daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}", heads
+
+    yield serve
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"220 ready\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", b""],
+    ids=["not HTTP", "endless header", "nothing"],
+)
+def test_what_is_no_answer_is_asked_for_again_and_then_fails_with_a_sentence(
+    wire: Callable[[bytes], tuple[str, list[bytes]]], sent: bytes
+) -> None:
+    url, heads = wire(sent)
+    with pytest.raises(VendorError, match=r"doesn't answer .*: 3 attempts, the last: \w+: ."):
+        one_chain(VendorApi(url, KEY, patience=QUICK))
+    assert len(heads) >= 3
+
+
+def test_the_way_leads_over_the_environments_proxy_but_not_to_this_machine(
+    wire: Callable[[bytes], tuple[str, list[bytes]]], vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = page([7]).body
+    url, heads = wire(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, url.removeprefix("http://"))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "direct.test")
+    assert results_of(one_chain(VendorApi("http://vendor.test", KEY, patience=QUICK))) == [[7]]
+    assert heads[0].startswith(b"GET http://vendor.test/v3/snapshot/options/AAPL?limit=250 HTTP/1.1\r\n")
+    assert results_of(one_chain(api(vendor))) == [[]]
+    assert len(heads) == 1
+    with pytest.raises(VendorError, match="doesn't answer"):
+        one_chain(VendorApi("http://direct.test", KEY, patience=QUICK))
+    assert len(heads) == 1
 
 
 def test_the_simulated_market_arrives_whole() -> None:
