@@ -18,6 +18,7 @@ from kapman_simulator import Simulator
 from tests.conftest import url_of
 from tests.integration.command_line import kapman
 from tests.integration.conftest import TODAY, Platform, platform_on
+from tests.integration.test_columnstore import convert
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,20 @@ def test_the_loader_mends_a_damaged_session(separated: Separated) -> None:
     with separated.platform.connect() as connection:
         connection.execute("DELETE FROM ohlcv WHERE date = '2026-11-18' AND volume > 1e6")
     assert separated.platform.materialize("ohlcv", partition="2026-11-18").success
+    assert separated.hashes() == separated.by_owner
+
+
+def test_the_loader_mends_a_session_in_the_columnstore(separated: Separated) -> None:
+    """Chunks that the owner's policy has converted take the loader's rows, and convert again."""
+    platform = separated.platform
+    if platform.value("SHOW timescaledb.license") != "timescale":
+        pytest.skip("the Apache edition has no columnstore; set KAPMAN_TEST_DATABASE_URL to a Community server")
+    with platform.connect() as connection:
+        connection.execute("DELETE FROM options_chains WHERE option_type = 'P' AND time::date = %s", (TODAY,))
+    convert(platform)
+    assert separated.hashes() != separated.by_owner
+    assert platform.materialize("options_chains", partition=TODAY).success
+    convert(platform)
     assert separated.hashes() == separated.by_owner
 
 
