@@ -31,13 +31,15 @@ def ui(host: str, port: int) -> None:
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     dagster = Path(sys.executable).with_name("dagster")
+    # As `make` and the activated environment have it: the records of every run there has been.
+    environment = {"DAGSTER_HOME": str(PROJECT / "dagster_home"), **os.environ, "PYTHONWARNINGS": "ignore"}
     click.echo(f"Dagster: http://{host}:{port}  (Ctrl-C ends it)")
     click.echo(f"The chain, every group open: http://{host}:{port}{LINEAGE}")
     # A session of its own: the terminal's Ctrl-C reaches it once, through us.
     children.append(
         subprocess.Popen(
             [dagster, "dev", "-m", "kapman_assets", "--host", host, "--port", str(port), "--log-level", "warning"],
-            cwd=PROJECT, start_new_session=True, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            cwd=PROJECT, start_new_session=True, env=environment,
         )
     )  # fmt: skip
     sys.exit(max(children[0].wait(), 0))
