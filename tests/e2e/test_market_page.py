@@ -10,7 +10,6 @@ import datetime as dt
 import io
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -27,7 +26,6 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from werkzeug.serving import make_server
 
 from kapman_market.address import TABS
@@ -36,7 +34,6 @@ from kapman_market.connections import ReadOnlyDatabase
 from kapman_resources.database import Database
 from kapman_resources.errors import DatabaseError
 from kapman_resources.structure import migrate
-from kapman_resources.structure.roles import READER, make_roles
 from kapman_simulator import Simulator
 from tests.conftest import PROJECT, url_of
 from tests.e2e.conftest import ARTIFACTS, PATIENCE_MS, STOP_SECONDS
@@ -66,27 +63,11 @@ class Market:
         return list(csv.DictReader(io.StringIO(answer.text)))
 
 
-@contextmanager
-def reader(server_url: str) -> Iterator[dict[str, str]]:
-    """User and password of a member of `kapman_reader`: whoever has that role already keeps its password."""
-    name, password = f"kapman_test_{secrets.token_hex(4)}", secrets.token_hex(8)
-    role = sql.Identifier(name)
-    with psycopg.connect(server_url, autocommit=True, dbname="postgres") as admin:
-        make_roles(admin)
-        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}")
-        admin.execute(create.format(role, sql.Literal(password), sql.Identifier(READER)))
-        try:
-            yield {"user": name, "password": password}
-        finally:
-            admin.execute(sql.SQL("DROP ROLE {}").format(role))
-
-
 @pytest.fixture(scope="module")
 def market(browser: Browser, server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    """The page as compose starts it: as `kapman_reader`, on a small market of 30 sessions, the newest with chains."""
+    """The page as people start it, on a small market of 30 sessions, the newest with option chains."""
     ARTIFACTS.mkdir(exist_ok=True)
     with (
-        reader(server_url) as role,
         Simulator(SMALL_MARKET) as vendor,
         platform_on(server_url, vendor.environment, tmp_path_factory.mktemp("market")) as platform,
         (ARTIFACTS / "market.log").open("wb") as log,
@@ -96,7 +77,7 @@ def market(browser: Browser, server_url: str, tmp_path_factory: pytest.TempPathF
             assert pool.submit(platform.run, "repave").result().success
         server = subprocess.Popen(
             [Path(sys.executable).with_name("kapman"), "market", "--port", "0"],
-            env={**os.environ, "KAPMAN_READER_URL": make_conninfo(platform.database.url, **role)},
+            env=dict(os.environ),
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             stderr=log,

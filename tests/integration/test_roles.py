@@ -16,6 +16,7 @@ from kapman_resources.structure import make_roles
 from kapman_resources.structure.roles import LOADER, OWNER, READER, ROLES, existing_roles, script
 from kapman_simulator import Simulator
 from tests.conftest import url_of
+from tests.faults.waiting import until
 from tests.integration.command_line import kapman
 from tests.integration.conftest import TODAY, Platform, platform_on
 from tests.integration.test_columnstore import convert
@@ -110,7 +111,9 @@ def test_the_loader_mends_a_session_in_the_columnstore(separated: Separated) -> 
     """Chunks that the owner's policy has converted take the loader's rows, and convert again."""
     platform = separated.platform
     if platform.value("SHOW timescaledb.license") != "timescale":
-        pytest.skip("the Apache edition has no columnstore; set KAPMAN_TEST_DATABASE_URL to a Community server")
+        pytest.skip(
+            "the Apache edition has no columnstore; set KAPMAN_TEST_DATABASE_URL to a Community server"
+        )
     with platform.connect() as connection:
         connection.execute("DELETE FROM options_chains WHERE option_type = 'P' AND time::date = %s", (TODAY,))
     convert(platform)
@@ -175,6 +178,29 @@ def test_the_reader_reads_every_table_and_view_after_the_second_pave(
         for name in relations:
             connection.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(*name))).fetchall()
         assert database_hashes(connection)[2][2] > 0
+
+
+def test_the_market_page_is_whole_for_the_reader(separated: Separated, roles: Roles) -> None:
+    """Every dataset, and every check of the data-health tab."""
+    from kapman_market.app import make_app
+    from kapman_market.connections import ReadOnlyDatabase
+    from kapman_market.downloads import _DATASETS
+    from kapman_market.health import HealthChecks
+
+    database = ReadOnlyDatabase(lambda: roles.url(READER, separated.name))
+    try:
+        client = make_app(database).server.test_client()
+        for dataset in _DATASETS:
+            answer = client.get(f"/csv/{dataset}?symbol=AAPL")
+            assert (answer.status_code, answer.text.count("\n") > 1) == (200, True), (dataset, answer.text)
+        checks = HealthChecks(database)
+        board = checks.board("as it is")
+        until(lambda: not board.running, "all checks asked")
+        assert board.trouble is None
+        assert [(one.audit.name, one.numbers) for one in board.checks if one.status == "not asked"] == []
+        assert len(board.checks) > 40
+    finally:
+        database.close()
 
 
 def test_a_loader_url_of_another_database_is_refused(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
