@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class Chain:
         """Implied volatility as a fraction; NaN where there is none above zero."""
         return self.model.volatility
 
-    @property
+    @cached_property
     def valid(self) -> BoolArray:
         """Whether strike and deliverable are positive numbers."""
         usable = np.isfinite(self.strike) & (self.strike > 0)
