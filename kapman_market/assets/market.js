@@ -2,6 +2,14 @@
 (() => {
     const byId = (id) => document.getElementById(id);
 
+    // On a phone the tabs don't fit side by side: the open one comes into the middle.
+    const showTab = () => {
+        const bar = byId("tabs"), tab = bar.querySelector(".current");
+        if (!tab) return;
+        const [whole, open] = [bar, tab].map((one) => one.getBoundingClientRect());
+        bar.scrollLeft += open.left + open.width / 2 - whole.left - whole.width / 2;
+    };
+
     const goTo = (search) => window.dash_clientside.set_props("url", { search });
 
     window.dash_clientside = Object.assign({}, window.dash_clientside, {
@@ -19,7 +27,9 @@
                 if (search !== `?${new URLSearchParams(place.search)}`) goTo(search);
             },
             title(place) {
-                if (place) document.title = place.title;
+                if (!place) return;
+                document.title = place.title;
+                requestAnimationFrame(showTab);
             },
         },
     });

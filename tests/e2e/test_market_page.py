@@ -278,6 +278,7 @@ def test_every_tab_fits_its_screen(browser: Browser, market: Market, width: str,
         if charts:
             drawn(page, charts)
         assert page.evaluate("document.documentElement.scrollWidth") == across, tab
+        expect(page.locator("#tabs .current")).to_be_in_viewport(ratio=1)
         for figure in page.locator("figure").all():
             assert figure.get_attribute("aria-label")
             card, svg = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()
