@@ -7,8 +7,8 @@ Layout, on any object store (`file://` or `s3://`):
 
 An object holds the pages' bodies one after the other, each followed by a line feed: with the vendor's
 one-line pages it is a JSON Lines file that `zcat` shows. A page that came as gzip is stored as it came, as a
-member of the file; compressing it again would take longer than all else that is done here. It is named by the SHA-256 of that uncompressed
-content. The manifest says where each page begins and ends, so that bodies with line feeds of their own come
+member of the file; compressing it again would take longer than all else that is done here. The object is named by
+the SHA-256 of its uncompressed content. The manifest says where each page begins and ends, so that bodies with line feeds of their own come
 back byte for byte. The object is stored first and the manifest last: what has no manifest isn't there.
 
 Snapshots are now or never, and open interest differs between two calls on one day: the first complete

@@ -409,6 +409,24 @@ def test_a_page_that_came_as_gzip_is_kept_as_it_came(vendor: Vendor) -> None:
         assert KEY.encode() not in one.body
 
 
+def test_no_cookie_is_taken(vendor: Vendor) -> None:
+    """What is answered must not depend on what was answered before."""
+    proper, cookies = vendor.pages_of([1], [2], [3]), list[str | None]()
+
+    def answer(request: Request, n: int) -> Response:
+        cookies.append(request.headers.get("cookie"))
+        answered = proper(request, n)
+        answered.set_cookie("seen", str(n))
+        return answered
+
+    vendor.answer, vendor.url = (
+        answer,
+        vendor.url.replace("127.0.0.1", "localhost"),
+    )  # an address takes none anyway
+    assert results_of(one_chain(api(vendor))) == [[1], [2], [3]]
+    assert cookies == [None, None, None]
+
+
 @pytest.fixture
 def wire() -> Iterator[Callable[[bytes], tuple[str, list[bytes]]]]:
     """A server that sends these bytes to whoever connects: its address, and the heads of the requests."""
