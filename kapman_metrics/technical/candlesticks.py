@@ -78,7 +78,8 @@ def search(functions, options, prices, begins, bounds, ends, values):  # type: i
     """Fills `values` [patterns × rows]; returns the first status of TA-Lib's other than success, which is 0.
 
     TA-Lib's C functions are called from here because its Python wrappers take three times as long for a
-    series of a year as the function does, and hold the GIL meanwhile.
+    series of a year as the function does, and hold the GIL meanwhile. A bar for which a function gives no
+    answer gets 0. `found` has room for every series, because a ticker has one bar a day at most.
     """
     open_, high, low, close = prices
     begin_and_count = np.zeros(2, np.int32)
@@ -106,5 +107,5 @@ def search(functions, options, prices, begins, bounds, ends, values):  # type: i
                 return status
             for row in range(first_row, after):
                 at = ends[row] - 1 - begin - begin_and_count[0]
-                values[pattern, row] = found[at] if at >= 0 else 0
+                values[pattern, row] = found[at] if 0 <= at < begin_and_count[1] else 0
     return 0
